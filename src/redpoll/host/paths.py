@@ -1,0 +1,55 @@
+"""Where everything lies in a data folder. The names are public (docs/reference.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+SOCKET_PATH_MAX = 100  # bytes; Linux takes 107
+
+
+class DataDir:
+    """A data folder and the paths in it."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).resolve()
+        self.catalog = self.root / "catalog.sqlite"
+        self.journal = self.root / "journal"
+        self.wal = self.journal / "wal"
+        self.views = self.root / "views"
+        self.artifacts = self.root / "artifacts"
+        self.run = self.root / "run"
+        self.routes = self.run / "routes.json"
+        self.server = self.run / "server.json"  # addresses, pids; what a CLI needs to find us
+        self.workers = self.run / "workers.json"
+        self.metrics = self.run / "metrics"
+        self.logs = self.run / "logs"  # workers' stderr, bounded
+        self.lock = self.run / "lock"
+
+    def make(self) -> DataDir:
+        """Create the folders that are missing."""
+        for folder in (self.wal, self.views, self.artifacts, self.metrics, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def socket(self, model_number: int, version: str, index: int) -> str:
+        """A worker's Unix socket; in the system's temporary folder where ours is too deep."""
+        name = f"{model_number}-{hashlib.sha256(version.encode()).hexdigest()[:10]}-{index}.sock"
+        path = str(self.run / name)
+        if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
+            return path
+        root = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        return str(Path(tempfile.gettempdir()) / f"redpoll-{os.getuid()}-{root}" / name)
+
+    def stderr(self, model: str, version: str, index: int) -> Path:
+        """The bounded file that a worker's stderr goes to."""
+        return self.logs / f"{model}--{version}--{index}.log"
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole: a temporary name beside it, then a rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

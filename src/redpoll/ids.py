@@ -1,0 +1,61 @@
+"""Prediction ids: UUIDv7 (RFC 9562 §5.7) whose 12 ``rand_a`` bits are the model's number.
+
+So an id alone names its model and its hour, hence its partition in the sealed log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+MODEL_NUMBERS = 4096
+
+
+class IdMaker:
+    """Makes prediction ids; randomness and time are arguments.
+
+    Random bits are drawn 4 KiB at a time: one ``getrandom`` per 512 ids.
+    """
+
+    def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+        self._random_bytes = random_bytes
+        self._pool = b""
+        self._at = 0
+
+    def prediction_id(self, model_number: int, time_us: int) -> str:
+        """A new id of 36 characters for a model number in [0, 4096)."""
+        at = self._at
+        if at + 8 > len(self._pool):
+            self._pool, at = self._random_bytes(4096), 0
+        self._at = at + 8
+        low = int.from_bytes(self._pool[at : at + 8], "big") & 0x3FFFFFFFFFFFFFFF
+        value = (time_us // 1000 & 0xFFFFFFFFFFFF) << 80 | 0x7000 << 64 | model_number << 64
+        digits = f"{value | 1 << 63 | low:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def model_number(prediction_id: str) -> int:
+    """The model's number in the catalog, from an id alone. ``ValueError`` where it is none."""
+    check(prediction_id)
+    return int(prediction_id[15:18], 16)
+
+
+def time_ms(prediction_id: str) -> int:
+    """When the id was made: milliseconds since the epoch. ``ValueError`` where it is none."""
+    check(prediction_id)
+    return int(prediction_id[:8] + prediction_id[9:13], 16)
+
+
+def check(prediction_id: str) -> None:
+    """Raise ``ValueError`` unless this is a lower-case UUIDv7 of 36 characters."""
+    digits = prediction_id.replace("-", "")
+    dashed = len(prediction_id) == 36 and all(prediction_id[i] == "-" for i in (8, 13, 18, 23))
+    if not dashed or len(digits) != 32 or set(digits) - set("0123456789abcdef"):
+        raise ValueError(f"{prediction_id[:60]!r} is no prediction id")
+    if prediction_id[14] != "7" or prediction_id[19] not in "89ab":
+        raise ValueError(f"{prediction_id!r} is a UUID, but no UUIDv7")
+
+
+def process_id(random_bytes: Callable[[int], bytes] = os.urandom) -> str:
+    """A name for one start of one process: 12 hexadecimal digits."""
+    return random_bytes(6).hex()

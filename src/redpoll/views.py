@@ -1,0 +1,153 @@
+"""What control hands to pages, API and CLI: plain records, already decided, ready to be shown.
+
+Times are µs since the epoch, rates fractions in [0, 1], latencies ms, throughput requests/s.
+``as_of_us`` is how far the journal was folded; ``age_s`` how long ago that was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redpoll.catalog import Record
+
+
+class ArmView(Record, frozen=True, kw_only=True):
+    """What one arm did since the rollout began (or one version lately)."""
+
+    version: str
+    requests: int = 0
+    bad: int = 0
+    by_status: dict[str, int] = {}
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    requests_per_second: float = 0.0  # over the last minute
+
+
+class GateView(Record, frozen=True, kw_only=True):
+    """A gate's answer now. ``evidence`` is the e-value, ``limit`` what it must reach to fail."""
+
+    metric: str
+    kind: str
+    answer: str  # pass | fail | undecided
+    evidence: float
+    limit: float
+    sentence: str
+    slice: str = "all"
+    pass_evidence: float | None = None  # where the gate has a margin > 0
+    pass_limit: float | None = None
+
+
+class EvidencePoint(Record, frozen=True, kw_only=True):
+    """One point of a gate's curve over time."""
+
+    time_us: int
+    metric: str
+    evidence: float
+
+
+class DecisionView(Record, frozen=True, kw_only=True):
+    """One Decision, as a line of a timeline."""
+
+    decision_id: str
+    time_us: int
+    model: str
+    subject_kind: str
+    subject_id: str
+    action: str
+    from_state: str | None
+    to_state: str | None
+    actor: str
+    reason: str | None
+    sentence: str
+    evidence: dict[str, Any]
+    cursors: dict[str, int]
+    spec_digest: str | None = None
+
+
+class FailureView(Record, frozen=True, kw_only=True):
+    """A failed request of the candidate, beside what the stable answered to the same input."""
+
+    prediction_id: str
+    time_us: int
+    inputs: str | None  # JSON, columns x rows
+    status: str
+    error_code: str | None
+    latency_ms: float
+    candidate_answer: str | None  # JSON, or the error's text
+    stable_version: str | None = None
+    stable_answer: str | None = None  # JSON
+    stable_latency_ms: float | None = None
+
+
+class StepView(Record, frozen=True, kw_only=True):
+    """One step of the plan and how far it got."""
+
+    weight: float
+    pause_s: float | None
+    state: str  # done | now | next
+    since_us: int | None = None
+    requests: int = 0  # of the candidate, in this step
+
+
+class RolloutView(Record, frozen=True, kw_only=True):
+    """A rollout, whole."""
+
+    id: str
+    model: str
+    version: str
+    stable: str
+    strategy: str
+    state: str  # pending running paused promoted rolled_back aborted superseded
+    step: int
+    weight: float
+    sentence: str  # what is and why, one sentence
+    next_sentence: str  # what happens next and when
+    gates: tuple[GateView, ...] = ()
+    steps: tuple[StepView, ...] = ()
+    arms: tuple[ArmView, ...] = ()  # stable first, candidate second
+    started_us: int = 0
+    since_us: int = 0  # when the present state began
+    as_of_us: int = 0
+    age_s: float = 0.0  # of the evidence
+    generation: int = 0  # of the model's route
+    salt_epoch: int = 0
+    plan: dict[str, Any] = {}
+    spec_digest: str = ""
+    false_alarm: str = ""  # the bound, in words
+    actions: tuple[str, ...] = ()  # which of pause resume promote abort retry rollback are possible
+    shared_causes: tuple[str, ...] = ()  # sentences
+    observed_share: float | None = None  # candidate's share of the requests since the last change
+    observed_requests: int = 0
+    gateways: dict[str, int] = {}  # process -> route generation it works with
+
+
+class ModelView(Record, frozen=True, kw_only=True):
+    """A model's row on *Now* and in ``redpoll status``."""
+
+    name: str
+    live: str | None
+    candidate: str | None
+    weight: float
+    generation: int
+    unit: str
+    requests_per_second: float = 0.0
+    error_rate: float | None = None
+    p95_ms: float | None = None
+    unit_share: float | None = None  # of recent requests that carried the unit
+    sentence: str = ""
+    needs: str = ""  # what a person must do; empty: nothing
+    rollout: RolloutView | None = None  # running, or the newest ended one
+    arms: tuple[ArmView, ...] = ()
+    versions: tuple[dict[str, Any], ...] = ()  # name, backend, state, fingerprint, workers, restarts
+
+
+class Overview(Record, frozen=True, kw_only=True):
+    """All models, and whether redpoll itself is well."""
+
+    models: tuple[ModelView, ...]
+    sentence: str
+    as_of_us: int
+    age_s: float
+    facts_lost: int = 0
+    alerts: tuple[str, ...] = ()
+    decisions: tuple[DecisionView, ...] = ()  # the newest, of all models
