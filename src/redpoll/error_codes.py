@@ -38,4 +38,8 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-501": (403, "scope", "The token does not have the scope that this needs."),
     "RP-502": (403, "origin", "`Host` or `Origin` is not one that this server answers to."),
     "RP-600": (500, "internal", "redpoll made a mistake. The server log has the details under the request id; please report it."),
+    "RP-601": (0, "unreachable", "Nothing answers at the server's address, or what answers is not redpoll. Start it with `redpoll serve`, or name another address (`--server`, `REDPOLL_SERVER` for commands; `--url`, `REDPOLL_URL` for predictions and outcomes)."),
+    "RP-602": (0, "time_limit", "The client stopped waiting: no answer, or no decision, came within the time that it was given. What was asked may still have happened."),
+    "RP-603": (0, "no_server", "This command needs a running server, and none runs on the data folder. Start one with `redpoll serve`."),
+    "RP-604": (0, "demo", "The demo could not be run, or did not show what it must: the good version promoted, the bad one rolled back. Its data folder is kept; its path was printed."),
 }
