@@ -75,6 +75,7 @@ class Version(Record, frozen=True, kw_only=True):
     files: tuple[str, ...] = ()
     artifact: str | None = None
     file_digests: dict[str, str] = {}
+    python: str | None = None  # the model's own interpreter, relative to ``folder``; None: ours
 
     @property
     def kind(self) -> str:
