@@ -8,6 +8,9 @@ from __future__ import annotations
 
 CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-001": (400, "configuration", "The configuration has errors. All of them are listed, each with its file, line and, where one is near, the name that was probably meant. Nothing of the file was applied."),
+    "RP-002": (409, "version_changed", "A version is one immutable way to answer, and the file gives another meaning to a name that is taken: another backend, other bytes of its model or side files, or a change that a running rollout does not allow. Add it as a new version, and set `live` to that."),
+    "RP-003": (400, "artifact", "A file of a version could not be read, or not be copied into `<data_dir>/artifacts`."),
+    "RP-004": (500, "catalog", "The catalog (`<data_dir>/catalog.sqlite`) could not be read or written, or comes from a newer redpoll."),
     "RP-100": (400, "malformed_http", "The bytes on the connection are no HTTP request that redpoll understands. The connection is closed after the answer."),
     "RP-101": (400, "malformed_body", "The body is not valid JSON or not the shape that the endpoint takes."),
     "RP-102": (404, "unknown_model", "No model of that name is in the catalog."),

@@ -1,0 +1,157 @@
+"""``[models.<name>.versions]``: backends, and the traps of names that look like numbers."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from redpoll.catalog import VERSION_NAME, Pool, Version
+from redpoll.config.keys import LATER_BACKENDS, SECTIONS
+from redpoll.config.problems import Node, Report, Wrong, not_built, show
+from redpoll.config.scan import Path
+from redpoll.config.values import LONGEST_NAME, boolean, integer, some_time, text
+from redpoll.errors import closest
+
+SECTION = "models.*.versions.*"
+_KNOWN = ("sklearn", "python", "http", "https")
+_CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
+_WORKER_KEYS = ("workers", "threads", "load", "kill_after", "files")
+
+
+def read_versions(model: Node, folder: str) -> tuple[Version, ...]:
+    """All versions of a model, in the file's order."""
+    versions: list[Version] = []
+    path = (*model.path, "versions")
+    for name, value in model.items("versions"):
+        if _dotted(model.report, (*path, name), value):
+            continue
+        if not VERSION_NAME.match(name) or len(name) > LONGEST_NAME:
+            model.report.add(
+                (*path, name),
+                f"{show(name)} is no version name; it starts with a letter or digit and goes on "
+                f"with letters, digits and . _ -",
+            )
+            continue
+        table: object = {"backend": value} if isinstance(value, str) else value
+        if not isinstance(table, dict):
+            model.report.add(
+                (*path, name), 'a version is a backend such as "sklearn:model.pkl" or a table'
+            )
+            continue
+        node = Node(model.report, table, (*path, name), SECTION)
+        versions.append(_version(node, name, folder))
+    return tuple(versions)
+
+
+def _dotted(report: Report, path: Path, value: object) -> bool:
+    """Whether ``value`` is what an unquoted dot in a version's name makes of it."""
+    if not isinstance(value, dict) or not value or any(key in SECTIONS[SECTION] for key in value):
+        return False
+    name, inner = str(path[-1]), value
+    rest: list[str] = []
+    # Follow the only way down until a version's own settings, or a backend, are reached.
+    while isinstance(inner, dict) and len(inner) == 1 and not set(inner) & set(SECTIONS[SECTION]):
+        key, following = next(iter(inner.items()))
+        if not key[:1].isdigit() and not isinstance(following, dict):
+            break
+        rest.append(key)
+        if not isinstance(following, dict):
+            break
+        inner = following
+    if not rest:
+        return False
+    whole = ".".join([name, *rest])
+    written = report.spots.headers.get((*path, *rest))
+    if written and '"' in written.text.partition("versions")[2]:
+        return False
+    model = path[1]
+    report.add(
+        (*path, *rest),
+        f'to TOML an unquoted dot divides names, so this is a version "{name}" with a table '
+        f'"{rest[0]}" in it; for version {whole} write [models.{model}.versions."{whole}"], or '
+        f'"{whole}" = … within [models.{model}.versions]',
+    )
+    return True
+
+
+def _version(node: Node, name: str, folder: str) -> Version:
+    default = Version(name=name, backend="")
+    if not node.has("backend"):
+        node.wrong(
+            "backend", 'a version needs a backend: "sklearn:model.pkl", "python:module:load"'
+        )
+    backend = node.get("backend", _backend, "")
+    pool = node.child("pool", f"{SECTION}.pool")
+    if backend.startswith("http"):
+        for key in _WORKER_KEYS:
+            if node.has(key):
+                node.wrong(key, "redpoll starts no worker for a URL; leave it out")
+    return Version(
+        name=name,
+        backend=backend,
+        folder=folder,
+        workers=node.get("workers", integer(1, 64), default.workers),
+        threads=node.get("threads", integer(1, 256), default.threads),
+        load_s=node.get("load", some_time, default.load_s),
+        kill_after_s=node.get("kill_after", some_time, default.kill_after_s),
+        timeout_ms=node.get("timeout_ms", integer(1, 3_600_000), default.timeout_ms),
+        pool=Pool(
+            idle_s=pool.get("idle", some_time, default.pool.idle_s),
+            connections=pool.get("connections", integer(1, 65536), default.pool.connections),
+        ),
+        resend=node.get("resend", boolean, default.resend),
+        files=node.get("files", _files, ()),
+    )
+
+
+def _files(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise Wrong(f'{show(value)} must be an array of paths: ["labels.json"]')
+    return tuple(text(item) for item in value)
+
+
+def _backend(value: object) -> str:
+    written = text(value)
+    scheme, colon, rest = written.partition(":")
+    if colon and scheme in ("http", "https"):
+        _check_url(written)
+    elif colon and scheme == "sklearn":
+        if not rest:
+            raise Wrong('"sklearn:" names no file; write "sklearn:model.pkl"')
+    elif colon and scheme == "python":
+        if not _CALLABLE.match(rest):
+            raise Wrong(f'{show(written)} names no callable; write "python:<module>:<callable>"')
+    elif colon and scheme in LATER_BACKENDS:
+        raise Wrong(
+            f"{not_built(show(scheme + ':'))}; today it can be sklearn:, python:, http:// or https://"
+        )
+    elif colon:
+        hint = closest(scheme, [*_KNOWN, *LATER_BACKENDS])
+        raise Wrong(f'{show(written)} is no backend; "{scheme}:" is unknown.{hint}')
+    else:
+        raise Wrong(
+            f'{show(written)} does not say what it is; write "sklearn:{written}" for a file of '
+            "scikit-learn, or the URL of a model"
+        )
+    return written
+
+
+def _check_url(written: str) -> None:
+    try:
+        url = urlsplit(written)
+        host, port = url.hostname, url.port
+    except ValueError:
+        raise Wrong(f"{show(written)} is no URL; write http://host:port/v2/models/<name>") from None
+    if not host or port == 0 or not written.isascii() or " " in written:
+        raise Wrong(f"{show(written)} is no URL; write http://host:port/v2/models/<name>")
+    if url.username is not None or url.password is not None:
+        raise Wrong("the URL has a password in it; secrets do not belong in this file")
+    if url.query or url.fragment:
+        raise Wrong(f"{show(written)} has a ? or # in it; a model's URL has none")
+    path = url.path.rstrip("/")
+    if path.endswith(("/infer", "/ready")):
+        raise Wrong(f"{show(written)} must end with the model's name; leave the last part out")
+    if not path or "/models/" not in path:
+        raise Wrong(
+            f"{show(written)} names no model; write {url.scheme}://{url.netloc}/v2/models/<name>"
+        )

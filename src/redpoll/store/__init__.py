@@ -1,0 +1,1 @@
+"""The catalog's store (intentions, versioned) and the files that its versions are made of."""
