@@ -58,6 +58,9 @@ class Follower(Protocol):
     """A reader that is asked again and again; each poll costs only what is new."""
 
     cursors: Cursors
+    listed_us: (
+        int  # when the streams were listed in the last poll: later ones have later facts only
+    )
 
     def poll(self, limit: int = 10_000) -> list[Entry]:
         """At most ``limit`` new facts (``raw`` left out), moving ``cursors``; [] if none is new."""
@@ -67,7 +70,8 @@ class Follower(Protocol):
         """Of each stream that still matters, how far *this reader* has seen it (after a poll).
 
         ``last_sequence`` and ``last_time_us`` count beats. A dead stream is listed until it was
-        read to its end. List the streams before reading: one that appears later starts later.
+        read to its end. A poll lists the streams before it reads: what no stream in this list, up
+        to its ``last_time_us``, nor any other, up to ``listed_us``, has shown did not happen.
         """
         ...
 

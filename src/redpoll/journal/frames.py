@@ -1,0 +1,114 @@
+"""The bytes of a write-ahead file.
+
+A file is 16 bytes (``MAGIC``, format version) and then frames, the first an empty one. A frame::
+
+    crc32 of what follows up to the raw body      uint32, little-endian like all numbers
+    length of the fact, of the raw body           uint32, uint32
+    crc32 of the raw body                         uint32
+    sequence, time (µs since the epoch)           int64, int64
+    kind, raw format, schema, length of the model four bytes
+    model (UTF-8), fact (msgpack), raw body
+
+The raw body has a checksum of its own so that a reader may skip it. An empty frame ("this stream is
+complete up to here") has the kind ``facts.BEAT`` and nothing behind its header.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from redpoll.facts import BEAT, KINDS, Entry
+
+MAGIC = b"redpoll wal\n"
+VERSION = 1
+FILE_HEADER = MAGIC + VERSION.to_bytes(4, "little")
+FRAME = struct.Struct("<IIIIqqBBBB")
+AFTER_CRC = struct.Struct("<IIIqqBBBB")
+FRAME_BYTES = FRAME.size
+MODEL_BYTES_MAX = 255
+
+encode_fact = msgspec.msgpack.Encoder().encode
+_DECODE = {code: msgspec.msgpack.Decoder(kind).decode for code, kind in enumerate(KINDS)}
+
+
+def beat(sequence: int, time_us: int) -> bytes:
+    """An empty frame."""
+    rest = AFTER_CRC.pack(0, 0, 0, sequence, time_us, BEAT, 0, 0, 0)
+    return crc32(rest).to_bytes(4, "little") + rest
+
+
+class Scan(NamedTuple):
+    """How far :func:`scan` came."""
+
+    at: int  # behind the last frame read
+    sequence: int  # of the last frame read
+    time_us: int  # its time; 0: none was read
+    need: int  # bytes that the chunk must have from ``at`` on to go further; 0: nothing more now
+    unreadable: int  # frames passed over: their checksum is right, but they hold no known fact
+    problem: str  # why the bytes at ``at`` cannot be a frame
+
+
+class Wanted(NamedTuple):
+    """What a reader wants of a file. ``None``: everything."""
+
+    after: int = -1  # frames up to this sequence are passed over
+    kinds: frozenset[int] | None = None
+    models: frozenset[str] | None = None
+    raw: bool = True
+
+
+def scan(
+    chunk: bytes,
+    limit: int,
+    stream: str,
+    expected: int,
+    wanted: Wanted,
+    out: list[Entry],
+    most: int,
+) -> Scan:
+    """Read whole frames from ``chunk``, which begins at frame ``expected``, into ``out``.
+
+    ``limit`` is how many bytes the file has from the chunk's beginning on: where bodies are not
+    wanted, frames that end behind the chunk but within the file are whole. Stops when ``out`` has
+    ``most`` entries.
+    """
+    unpack, checksum, size = FRAME.unpack_from, crc32, len(chunk)
+    after, kinds, models, raw_wanted = wanted
+    at, sequence, time_us, unreadable, problem, need = 0, expected - 1, 0, 0, "", 0
+    while len(out) < most:
+        if at + FRAME_BYTES > size:
+            need = FRAME_BYTES if at + FRAME_BYTES <= limit else 0
+            break
+        crc, fact_bytes, raw_bytes, raw_crc, number, moment, kind, raw_format, schema, name = (
+            unpack(chunk, at)
+        )
+        fact_at = at + FRAME_BYTES + name
+        raw_at = fact_at + fact_bytes
+        end = raw_at + raw_bytes
+        if end > limit:
+            break  # torn, or being written
+        if (end if raw_wanted else raw_at) > size:
+            need = (end if raw_wanted else raw_at) - at
+            break
+        if checksum(chunk[at + 4 : raw_at]) != crc or number != sequence + 1:
+            problem = f"what stands where frame {sequence + 1} must be is no such frame"
+            break
+        if kind != BEAT and number > after and (kinds is None or kind in kinds):
+            raw = chunk[raw_at:end] if raw_wanted else b""
+            if raw and checksum(raw) != raw_crc:
+                problem = f"the body of frame {number} is damaged"
+                break
+            try:
+                model = chunk[at + FRAME_BYTES : fact_at].decode()
+                if models is None or model in models:
+                    fact = _DECODE[kind](chunk[fact_at:raw_at])
+                    body_format = raw_format if raw_wanted else 0
+                    out.append(Entry(stream, number, moment, schema, model, fact, raw, body_format))
+            except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+                unreadable += 1
+        at, sequence, time_us = end, number, moment
+    return Scan(at, sequence, time_us, need, unreadable, problem)

@@ -1,0 +1,258 @@
+"""Writing a stream into write-ahead files: the hot path of the journal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from zlib import crc32
+
+from redpoll import ids
+from redpoll.clock import Clock
+from redpoll.errors import RedpollError
+from redpoll.facts import CODES, SCHEMA, Fact
+from redpoll.journal import frames
+from redpoll.journal.layout import Layout, sync_folder
+
+ROTATE_BYTES = 64 * 1024 * 1024
+ROTATE_US = 30_000_000
+BUFFER_BYTES_MAX = 64 * 1024 * 1024  # what a refusing disk may make us hold
+RETRY_ROTATION_US = 1_000_000
+
+_PACK = frames.AFTER_CRC.pack
+
+
+class FileWriter:
+    """See :class:`redpoll.journal.port.Writer`. A file gets its lock before it gets its name, so
+    whoever finds a stream whose newest file is not locked knows that its writer is gone.
+    """
+
+    _descriptor = -1
+    _path: Path
+    _size: int  # of the file, as far as it is written
+    _first: int  # the file's first sequence
+    _beats: int  # empty frames in it
+    _since: int | None  # time of its first fact
+    _named: bool  # its name is not durable yet
+
+    def __init__(
+        self,
+        layout: Layout,
+        role: str,
+        clock: Clock,
+        *,
+        rotate_bytes: int = ROTATE_BYTES,
+        rotate_us: int = ROTATE_US,
+    ) -> None:
+        self.stream = f"{role}-{ids.process_id()}"
+        self.held_us = 0  # the furthest that the clock was seen behind the stream
+        self._layout = layout
+        self._now = clock.now_us
+        self._rotate_bytes = rotate_bytes
+        self._rotate_us = rotate_us
+        self._buffer = bytearray()
+        self._models: dict[str, bytes] = {}
+        self._time = self._now()
+        self._next = 0
+        self._full = False
+        self._unsynced = False
+        self._retired: list[int] = []  # rotated files, still to be synced and closed
+        layout.wal.mkdir(parents=True, exist_ok=True)
+        try:
+            self._start_file()
+        except OSError as error:
+            raise _refused("opened", layout.wal, error) from error
+
+    def append(self, model: str, fact: Fact, raw: bytes = b"", raw_format: int = 0) -> int:
+        """Buffer one fact; its sequence."""
+        now = self._now()
+        if now < self._time:
+            now = self._hold(now)
+        name = self._models.get(model) or self._model(model)
+        fact_bytes = frames.encode_fact(fact)
+        sequence = self._next
+        rest = (
+            _PACK(
+                len(fact_bytes),
+                len(raw),
+                crc32(raw),
+                sequence,
+                now,
+                CODES[type(fact)],
+                raw_format,
+                SCHEMA,
+                len(name),
+            )
+            + name
+            + fact_bytes
+        )
+        if self._full:
+            self._refuse_when_full()
+        buffer = self._buffer
+        buffer += crc32(rest).to_bytes(4, "little")
+        buffer += rest
+        buffer += raw
+        self._time = now
+        self._next = sequence + 1
+        return sequence
+
+    def beat(self) -> None:
+        """Buffer an empty frame. Left out while the disk refuses: facts come first."""
+        if self._full:
+            return
+        now = self._now()
+        self._time = self._hold(now) if now < self._time else now
+        self._buffer += frames.beat(self._next, self._time)
+        self._next += 1
+        self._beats += 1
+
+    def flush(self) -> None:
+        """One ``write``. What a refusing disk took of it stays taken: the rest is kept and goes on
+        where it stopped, in the middle of a frame if need be, so no frame is ever torn but the last.
+        """
+        buffer = self._buffer
+        if not buffer:
+            return
+        try:
+            written = os.write(self._descriptor, buffer)
+            while written < len(buffer):
+                del buffer[:written]
+                self._size += written
+                written = os.write(self._descriptor, buffer)
+        except OSError as error:
+            self._full = len(buffer) > BUFFER_BYTES_MAX
+            raise _refused("written", self._path, error) from error
+        self._size += written
+        buffer.clear()
+        self._full = False
+        self._unsynced = True
+        if self._since is None and self._next - self._first > self._beats:
+            self._since = self._time  # the first fact of this file: its age counts from here
+        if self._size >= self._rotate_bytes or (
+            self._since is not None and self._time - self._since >= self._rotate_us
+        ):
+            self._rotate()
+
+    def sync(self) -> None:
+        """Flush, then ``fdatasync``."""
+        self.flush()
+        work = self.take_unsynced()
+        if work is not None:
+            work.run()
+
+    def close(self) -> None:
+        """Sync and end the stream; ended it is also where the disk refuses (RP-300)."""
+        if self._descriptor < 0:
+            return
+        try:
+            self.sync()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End the stream at once, as a dying process does: what is buffered is lost."""
+        self._buffer.clear()
+        for descriptor in (*self._retired, self._descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._retired.clear()
+        self._descriptor = -1
+
+    def take_unsynced(self) -> SyncWork | None:
+        """What must be synced for all that was flushed to survive a power cut; None: nothing.
+
+        The work may run in another thread: it has file descriptors of its own.
+        """
+        if not self._unsynced:
+            return None
+        work = SyncWork(self._layout, (*self._retired, os.dup(self._descriptor)), self._named)
+        self._retired.clear()
+        self._unsynced = self._named = False
+        return work
+
+    def _start_file(self) -> None:
+        """A new file with its header and first empty frame; the old one stays where this raises."""
+        now = self._now()
+        self._time = max(now, self._time)
+        path = self._layout.wal_path(self.stream, self._next)
+        hidden = path.with_name(f".{path.name}.tmp")
+        start = frames.FILE_HEADER + frames.beat(self._next, self._time)
+        descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.write(descriptor, start) != len(start):
+                raise OSError(28, "the first bytes of a file were cut short")
+            os.rename(hidden, path)
+        except OSError:
+            os.close(descriptor)
+            hidden.unlink(missing_ok=True)
+            raise
+        self._descriptor, self._path, self._size = descriptor, path, len(start)
+        self._first, self._since, self._beats = self._next, None, 1
+        self._next += 1
+        self._unsynced = self._named = True
+
+    def _rotate(self) -> None:
+        old = self._descriptor
+        try:
+            self._start_file()
+        except OSError:
+            # Nothing is lost: go on with the old file, and try again a second later.
+            self._since = self._time - self._rotate_us + RETRY_ROTATION_US
+            return
+        self._retired.append(old)
+
+    def _hold(self, now: int) -> int:
+        self.held_us = max(self.held_us, self._time - now)
+        return self._time
+
+    def _model(self, model: str) -> bytes:
+        name = model.encode()
+        if not 0 < len(name) <= frames.MODEL_BYTES_MAX:
+            raise ValueError(f"a model's name takes 1 to 255 bytes, not {len(name)}")
+        if len(self._models) > 10_000:
+            self._models.clear()
+        self._models[model] = name
+        return name
+
+    def _refuse_when_full(self) -> None:
+        raise RedpollError(
+            "RP-300",
+            f"The journal takes no more facts; the disk has refused {len(self._buffer)} bytes that"
+            f" are still waiting; free space under {self._layout.root}.",
+        )
+
+
+class SyncWork:
+    """File descriptors to be synced and closed, once."""
+
+    def __init__(self, layout: Layout, descriptors: tuple[int, ...], named: bool) -> None:
+        self._layout = layout
+        self._descriptors = descriptors
+        self._named = named
+
+    def run(self) -> None:
+        """``fdatasync`` each; RP-300 where the disk refuses."""
+        failed: OSError | None = None
+        for descriptor in self._descriptors:
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                failed = error
+            finally:
+                os.close(descriptor)
+        try:
+            if self._named:
+                sync_folder(self._layout.wal)
+        except OSError as error:
+            failed = error
+        if failed is not None:
+            raise _refused("synced", self._layout.wal, failed) from failed
+
+
+def _refused(done: str, path: object, error: OSError) -> RedpollError:
+    return RedpollError(
+        "RP-300",
+        f"The journal could not be {done}: {error.strerror or error}; {path} is on a disk that is"
+        " full, failing or read-only; free space there, or move data_dir.",
+    )
