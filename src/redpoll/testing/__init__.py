@@ -1,0 +1,1 @@
+"""Fakes, conformance suites and generators: public, and imported by nothing of redpoll."""

@@ -1,0 +1,80 @@
+"""The control plane as one ASGI application."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from redpoll.catalog import Server
+from redpoll.clock import Clock, SystemClock
+from redpoll.errors import RedpollError
+from redpoll.web import guard
+from redpoll.web.api import Api, error_reply
+from redpoll.web.console import Console
+from redpoll.web.events import Hub
+
+if TYPE_CHECKING:
+    from redpoll.control.service import Control
+
+
+def create_app(control: Control, server: Server, *, clock: Clock | None = None) -> Starlette:
+    """The application over a control that runs (or will, before the first request) on its loop.
+
+    ``app.state.hub.close()`` ends every open stream; call it when a shutdown begins.
+    """
+    hub = Hub(control)
+    console = Console(control, hub, clock or SystemClock())
+
+    def answer(request: Request, error: RedpollError) -> Response:
+        if _wants_page(request):
+            return console.error(request, error)
+        return error_reply(error)
+
+    async def known(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RedpollError)
+        return answer(request, error)
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            said = RedpollError("RP-105", f"{request.url.path} does not take {request.method}.")
+        elif error.status_code == 404:
+            said = RedpollError("RP-104", f"There is nothing at {request.url.path[:200]}.")
+        else:
+            said = RedpollError("RP-101", f"The request cannot be read: {error.detail}.")
+        reply = answer(request, said)
+        reply.headers.update(error.headers or {})
+        return reply
+
+    def refuse(scope: guard.Scope, error: RedpollError) -> guard.App:
+        return error_reply(error)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        hub.start()
+        try:
+            yield
+        finally:
+            hub.close()
+
+    app = Starlette(
+        routes=[*Api(control, hub).routes(), *console.routes()],
+        middleware=[Middleware(guard.Guard, listen=server.control, refuse=refuse)],
+        exception_handlers={RedpollError: known, HTTPException: http},
+        lifespan=lifespan,
+    )
+    app.state.hub = hub
+    return app
+
+
+def _wants_page(request: Request) -> bool:
+    path = request.url.path
+    data = path.startswith(("/api/", "/healthz", "/readyz")) or path.endswith((".json", ".csv"))
+    return not data and "text/html" in request.headers.get("accept", "")

@@ -1,0 +1,129 @@
+"""``python -m redpoll.web.controlplane``: the process that decides, with its API and console.
+
+It gets its listening socket from the supervisor, so that a restart loses no connection attempt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+import uvloop
+
+from redpoll import config
+from redpoll.catalog import Server
+from redpoll.control.service import Control
+from redpoll.errors import RedpollError
+from redpoll.host import lifeline, logs
+from redpoll.host.paths import DataDir
+from redpoll.journal.files import FileJournal
+from redpoll.store.sqlite import SqliteStore
+from redpoll.web.app import create_app
+
+log = logging.getLogger("redpoll.control")
+
+HEADER_BYTES_MAX = 64 * 1024
+CONNECTIONS_MAX = 512
+GRACE_S = 5
+
+
+class _Serve(uvicorn.Server):
+    """uvicorn that leaves signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ours are set already; uvicorn's would raise the signal again at the end."""
+        yield
+
+
+def server_of(data: DataDir) -> Server:
+    """``[server]`` as the supervisor runs with it; defaults where nobody wrote it."""
+    try:
+        said = msgspec.json.decode(data.server.read_bytes())
+        return msgspec.convert(said["server"], Server)
+    except (OSError, KeyError, msgspec.MsgspecError):
+        return Server()
+
+
+async def apply(control: Control, path: Path) -> None:
+    """Apply the file; a bad one is logged with all its errors, and what was applied stays."""
+    try:
+        for line in await control.apply(config.load(path), actor=path.name):
+            log.info("%s", line.sentence)
+    except RedpollError as error:
+        for problem in getattr(error, "problems", ()):
+            log.error("%s", problem)
+        log.error("%s was not applied; what was applied before stays: %s", path, error)
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    """Everything, until SIGTERM, or until the supervisor is gone."""
+    loop = asyncio.get_running_loop()
+    data = DataDir(arguments.data_dir).make()
+    server = server_of(data)
+    logs.setup(server.log_level, server.log_format, "control")
+    control = Control(data, FileJournal(data), SqliteStore(data.catalog))
+    await control.start()
+    app = create_app(control, server)
+    web = _Serve(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_graceful_shutdown=GRACE_S,
+            lifespan="on",
+        )
+    )
+
+    def stop() -> None:
+        app.state.hub.close()
+        web.should_exit = True
+
+    tasks: set[asyncio.Task[Any]] = set()
+
+    def reapply() -> None:
+        if arguments.config:
+            task = loop.create_task(apply(control, Path(arguments.config)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, reapply)
+    lifeline.watch(loop, arguments.lifeline, stop)
+    reapply()
+    try:
+        await web.serve(sockets=[socket.socket(fileno=arguments.fd)])
+    finally:
+        await control.stop()
+
+
+def main() -> None:
+    """Read the arguments and run on uvloop."""
+    parser = argparse.ArgumentParser(prog="python -m redpoll.web.controlplane")
+    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--fd", type=int, required=True, help="a listening socket")
+    parser.add_argument("--config", default="", help="applied at the start and on SIGHUP")
+    parser.add_argument("--lifeline", type=int, default=-1, help="ends us when it is closed")
+    arguments = parser.parse_args()
+    lifeline.die_with_parent()
+    uvloop.run(run(arguments))
+
+
+if __name__ == "__main__":
+    main()
