@@ -1,0 +1,135 @@
+"""What a model returned, as tensors of the Open Inference Protocol in JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+
+class BadAnswer(Exception):
+    """The model returned what cannot be sent: 500, RP-201."""
+
+
+def encode(
+    head: dict[str, Any],
+    outputs: Mapping[str, Any],
+    rows: int,
+    types: Mapping[str, str],
+) -> bytes:
+    """Encode an answer. ``types``: declared type by name, for the outputs that have one.
+
+    A NaN or infinity becomes null. Raises :class:`BadAnswer` where an output has not ``rows`` rows
+    or holds what no tensor can.
+    """
+    tensors = [_tensor(name, value, rows, types.get(name)) for name, value in outputs.items()]
+    document = {**head, "outputs": tensors}
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: only an escape can carry it
+        return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+
+
+def empty(head: dict[str, Any], types: Mapping[str, str]) -> bytes:
+    """Encode the answer to no rows: the declared outputs, with nothing in them."""
+    datatypes = {"float": "FP64"}
+    tensors = [
+        {"name": name, "shape": [0], "datatype": datatypes.get(kind, "BYTES"), "data": []}
+        for name, kind in types.items()
+    ]
+    return json.dumps({**head, "outputs": tensors}).encode()
+
+
+def _tensor(name: Any, value: Any, rows: int, declared: str | None) -> dict[str, Any]:
+    if not isinstance(name, str):
+        raise BadAnswer(f"the model named an output {name!r}; names are strings")
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise BadAnswer(f"output {name!r} is no array: {error}") from None
+    if array.ndim == 0 or len(array) != rows:
+        raise BadAnswer(
+            f"output {name!r} has shape {list(array.shape)}; the request had {rows} rows"
+        )
+    shape = list(array.shape)
+    if shape[1:] == [1]:
+        shape = shape[:1]
+    flat = array.reshape(-1)
+    if declared == "float":
+        flat = _floats(name, flat)
+    datatype, data = _data(name, flat, declared)
+    return {"name": name, "shape": shape, "datatype": datatype, "data": data}
+
+
+def _floats(name: str, flat: Array) -> Array:
+    try:
+        return flat.astype(np.float64)
+    except (TypeError, ValueError):
+        raise BadAnswer(f"output {name!r} is declared float, but holds {flat.dtype}") from None
+
+
+def _data(name: str, flat: Array, declared: str | None) -> tuple[str, list[Any]]:
+    kind = flat.dtype.kind
+    if kind == "f":
+        values = flat.tolist()
+        if not np.isfinite(flat).all():
+            values = [value if -np.inf < value < np.inf else None for value in values]
+        return ("FP32" if flat.dtype.itemsize == 4 else "FP64"), values
+    if kind == "b":
+        return "BOOL", flat.tolist()
+    if kind == "i":
+        return "INT64", flat.tolist()
+    if kind == "u":
+        small = not len(flat) or int(flat.max()) < 2**63
+        return ("INT64" if small else "UINT64"), flat.tolist()
+    if kind == "U":
+        return "BYTES", flat.tolist()
+    if kind == "S":
+        return "BYTES", [value.decode("utf-8", "replace") for value in flat.tolist()]
+    if kind in "mM":
+        return "BYTES", [None if value == "NaT" else value for value in flat.astype(str).tolist()]
+    if kind == "O":
+        return _objects(name, flat.tolist(), declared)
+    raise BadAnswer(f"output {name!r} holds {flat.dtype}, which no tensor can carry")
+
+
+def _objects(name: str, values: list[Any], declared: str | None) -> tuple[str, list[Any]]:
+    """Look at an object array's elements to find the datatype; None and NaN are null."""
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    plain = [None if _missing(value) else value for value in plain]
+    if declared == "json":
+        try:
+            return "BYTES", [
+                value if value is None or isinstance(value, str) else json.dumps(value)
+                for value in plain
+            ]
+        except (TypeError, ValueError) as error:
+            raise BadAnswer(f"output {name!r} is declared json, but: {error}") from None
+    kinds = {type(value) for value in plain} - {type(None)}
+    if kinds <= {str, bytes}:
+        return "BYTES", [
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            for value in plain
+        ]
+    if kinds == {bool} and None not in plain:
+        return "BOOL", plain
+    if kinds == {int} and None not in plain and all(-(2**63) <= v < 2**63 for v in plain):
+        return "INT64", plain
+    if kinds <= {int, float}:
+        finite = [None if v is None or not -np.inf < v < np.inf else float(v) for v in plain]
+        return "FP64", finite
+    if kinds == {bool}:
+        raise BadAnswer(f"output {name!r} misses a truth value, and BOOL has no null")
+    names = ", ".join(sorted(kind.__name__ for kind in kinds))
+    raise BadAnswer(f"output {name!r} mixes {names}; return one type, or declare it json")
+
+
+def _missing(value: Any) -> bool:
+    if isinstance(value, float):
+        return value != value
+    return value is None or type(value).__name__ in ("NAType", "NaTType")

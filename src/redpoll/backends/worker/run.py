@@ -1,0 +1,203 @@
+"""The worker's life: load the model, answer for it, end when told or when the supervisor ends."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import faulthandler
+import json
+import os
+import re
+import signal
+import sys
+from typing import Any
+
+from . import answers, models, observe, tensors
+from .server import HttpRequest, Reply, Server, bind, document
+
+PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/infer|/ready)?/?\Z")
+FAILED_TO_LOAD = 3  # exit status
+
+
+class Worker:
+    """One version of one model, and the HTTP addresses under which it answers."""
+
+    def __init__(self, spec: dict[str, Any], page: observe.Page) -> None:
+        self.spec = spec
+        self.page = page
+        self.name: str = spec["model"]["name"]
+        self.version: str = spec["version"]["name"]
+        self.redact: tuple[str, ...] = tuple(spec["model"].get("redact") or ())
+        self.model: models.Model | None = None
+
+    def quick(self, request: HttpRequest) -> Reply | None:
+        """Answer all but inference, without the model; None: the model must be asked."""
+        ready = self.model is not None
+        if request.path == "/v2/health/live":
+            return document(200, {"live": True})
+        if request.path == "/v2/health/ready":
+            return document(200 if ready else 503, {"ready": ready})
+        if request.path == "/v2":
+            return document(200, {"name": "redpoll worker", "version": "1", "extensions": []})
+        found = PATH.match(request.path)
+        if found is None:
+            return _error(404, "RP-104", f"nothing is served at {request.path[:100]}")
+        if found.group(1) != self.name:
+            return _error(404, "RP-102", f"this worker answers for {self.name!r} only")
+        action = found.group(3)
+        if request.method != ("POST" if action == "/infer" else "GET"):
+            return _error(405, "RP-105", f"{request.method} is not for {request.path[:100]}")
+        if action == "/ready":
+            return document(200 if ready else 503, {"name": self.name, "ready": ready})
+        if action is None:
+            return document(200, self._metadata())
+        if not ready:
+            return _error(503, "RP-114", f"{self.name} {self.version} is still loading")
+        coding = request.headers.get("content-encoding", "identity")
+        if coding != "identity" or "inference-header-content-length" in request.headers:
+            return _error(415, "RP-111", "send the body as plain JSON")
+        return None
+
+    def call(self, request: HttpRequest) -> Reply:
+        """Ask the model; whatever goes wrong becomes a reply."""
+        model = self.model
+        assert model is not None
+        head: dict[str, Any] = {"model_name": self.name, "model_version": self.version}
+        call = None
+        self.page.busy()
+        try:
+            call = tensors.read(request.body, model.declared)
+            if call.id is not None:
+                head["id"] = call.id
+            if call.rows == 0:
+                return Reply(200, answers.empty(head, model.types))
+            outputs = model.predict(call)
+            return Reply(200, answers.encode(head, outputs, call.rows, model.types))
+        except tensors.BadRequest as error:
+            return _error(400, error.code, self._mask(str(error), call))
+        except answers.BadAnswer as error:
+            self.page.errors += 1
+            observe.complain(f"prediction {_prediction(request)}: {error}")
+            return _error(500, "RP-201", self._mask(str(error), call))
+        except BaseException as error:  # also SystemExit: a model must not end its worker so
+            self.page.errors += 1
+            line = self._mask(observe.failure(error), call)
+            trace = self._mask(observe.trace(error), call)
+            observe.complain(f"prediction {_prediction(request)} failed: {line}", trace)
+            return _error(500, "RP-200", line)
+        finally:
+            self.page.idle()
+
+    def _mask(self, text: str, call: tensors.Call | None) -> str:
+        if not self.redact or call is None:
+            return text
+        columns = call.columns
+        return observe.mask(
+            text, [(name, columns[name].tolist()) for name in self.redact if name in columns]
+        )
+
+    def _metadata(self) -> dict[str, Any]:
+        kinds = {"int": "INT64", "float": "FP64", "bool": "BOOL"}
+        declared, output = models.declarations(self.spec["model"])
+        types = output.types if output else {}
+        return {
+            "name": self.name,
+            "versions": [self.version],
+            "platform": self.spec["version"]["backend"].partition(":")[0],
+            "inputs": [
+                {"name": name, "datatype": kinds.get(kind, "BYTES"), "shape": [-1]}
+                for name, kind in declared.inputs.items()
+            ],
+            "outputs": [
+                {"name": name, "datatype": kinds.get(kind, "BYTES"), "shape": [-1]}
+                for name, kind in types.items()
+            ],
+        }
+
+
+def _prediction(request: HttpRequest) -> str:
+    number = request.headers.get("redpoll-prediction-id", "")
+    return number[:64] if number.isascii() and number.isprintable() and number else "(unnamed)"
+
+
+def _error(status: int, code: str, message: str) -> Reply:
+    return document(status, {"error": message, "code": code})
+
+
+def main(argv: list[str]) -> int:
+    """Run a worker; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="redpoll-worker", description=__doc__)
+    parser.add_argument("--spec", required=True, help="JSON file; - reads it from stdin")
+    parser.add_argument("--socket", help="Unix socket to listen on")
+    parser.add_argument("--lifeline", type=int, default=-1, help="ends with this descriptor's pipe")
+    parser.add_argument("--report", type=int, default=-1, help="descriptor for JSON lines")
+    parser.add_argument("--page", type=int, default=-1, help="descriptor of the status page")
+    parser.add_argument("--check", action="store_true", help="load, report, end")
+    options = parser.parse_args(argv)
+    if options.lifeline >= 0:
+        _die_with_parent()
+    with contextlib.ExitStack() as stack:
+        source = sys.stdin if options.spec == "-" else stack.enter_context(open(options.spec))  # noqa: PTH123
+        spec = json.load(source)
+    _seal_standard_streams()
+    faulthandler.enable()
+    _dump_on_quit()
+    os.chdir(spec["version"]["folder"])
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    worker = Worker(spec, observe.Page(options.page))
+    if options.check:
+        return 0 if _load(worker, options.report) else FAILED_TO_LOAD
+    server = Server(bind(options.socket), worker.quick, worker.call)
+    if options.lifeline >= 0:
+        server.watch(options.lifeline, lambda: os._exit(1))
+    server.start()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides
+    if not _load(worker, options.report):
+        return FAILED_TO_LOAD
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    _dump_on_quit()  # again: the model may have its own ideas about signals
+    worker.page.ready()
+    observe.report(options.report, "ready")
+    server.run()
+    return 0
+
+
+def _load(worker: Worker, report: int) -> bool:
+    """Load the model and report; False (and a traceback on stderr) where that fails."""
+    try:
+        digest = observe.fingerprint(worker.spec)
+        observe.report(report, "start", fingerprint=digest, environment=observe.environment())
+        model = models.load(worker.spec)
+    except models.LoadError as error:
+        observe.complain(f"{worker.name} {worker.version} cannot be loaded: {error}")
+        observe.report(report, "failed", error=str(error))
+        return False
+    except BaseException as error:
+        line = observe.failure(error)
+        observe.complain(f"{worker.name} {worker.version} cannot be loaded", observe.trace(error))
+        observe.report(report, "failed", error=line)
+        return False
+    observe.report(report, "loaded", environment=observe.environment())
+    worker.model = model
+    return True
+
+
+def _seal_standard_streams() -> None:
+    """Nothing from stdin; what the model prints goes to stderr."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+
+
+def _dump_on_quit() -> None:
+    """On SIGQUIT all threads' stacks go to stderr, even while C code holds the interpreter."""
+    faulthandler.register(signal.SIGQUIT, all_threads=True, chain=False)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill us when the supervisor ends, however stuck the model is (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
