@@ -1,0 +1,246 @@
+"""Requests and answers of the Open Inference Protocol (V2), JSON in, checked records out.
+
+The fast way is one typed decode. Only where that fails is the body read a second time, slowly, to
+say what is wrong and where, or to accept what is allowed but rare (nested data).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from redpoll.errors import RedpollError, closest
+from redpoll.tensors.datatypes import KINDS, AnyTensor, Tensor, Uint64
+
+ID_CHARACTERS_MAX = 512
+_TOKEN = re.compile(rb"[-+]?\b(?:NaN|Infinity|nan|inf|undefined|None)\b")
+_SHOWN = 40
+
+
+class Infer(msgspec.Struct, gc=False):
+    """An inference request. ``outputs`` (which outputs are wanted) stays undecoded."""
+
+    inputs: list[AnyTensor]
+    id: str | None = None
+    parameters: Raw = Raw()
+    outputs: Raw = Raw()
+
+
+_infer = msgspec.json.Decoder(Infer)
+
+
+def read(body: bytes) -> Infer:
+    """Read and check a request: datatypes, values, shapes, names.
+
+    Raises ``RedpollError``: RP-101 where it is no inference request, RP-107 where a tensor is wrong.
+    """
+    try:
+        found = _infer.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _read_slowly(body)
+    inputs = found.inputs
+    if not inputs:
+        raise _malformed("`inputs` is empty; a request has at least one tensor")
+    names = set()
+    for tensor in inputs:
+        shape = tensor.shape
+        size = shape[0] if len(shape) == 1 else _size(tensor.name, shape)
+        if size != len(tensor.data):
+            raise _wrong(
+                f"input {_short(tensor.name)}: shape {_short(shape)} wants {size} values, but "
+                f"`data` has {len(tensor.data)}"
+            )
+        if type(tensor) is Uint64 and size and max(tensor.data) > Uint64.high:
+            raise _out_of_range(tensor.name, tensor.data, Uint64)
+        names.add(tensor.name)
+    if len(names) != len(inputs):
+        twice = next(t.name for i, t in enumerate(inputs) if t.name in {s.name for s in inputs[:i]})
+        raise _wrong(f"input {_short(twice)} came twice; every tensor has a name of its own")
+    if found.id is not None and len(found.id) > ID_CHARACTERS_MAX:
+        raise _malformed(f"`id` has {len(found.id)} characters; at most {ID_CHARACTERS_MAX}")
+    return found
+
+
+def wanted_outputs(infer: Infer) -> list[str] | None:
+    """Names that ``outputs`` asks for; None: all. RP-101 where it is no list of names."""
+    raw = bytes(infer.outputs)
+    if not raw or raw == b"null":
+        return None
+    try:
+        return [output.name for output in _wanted.decode(raw)] or None
+    except msgspec.DecodeError:
+        raise _malformed('`outputs` must be a list such as [{"name": "churn"}]') from None
+
+
+class _Wanted(msgspec.Struct):
+    name: str
+
+
+_wanted = msgspec.json.Decoder(list[_Wanted])
+
+
+def document(body: bytes) -> Any:
+    """A JSON body, decoded. RP-101 says where it breaks; numbers too large for a float are 400."""
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise _malformed("it is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise _malformed(f"it is not UTF-8: {error.reason} at byte {error.start}") from None
+    except msgspec.ValidationError as error:
+        place = str(error).partition(" - at ")[2].strip("`")
+        raise _wrong(
+            f"a number is too large for a float{f' at {place}' if place else ''}; send null for a "
+            "missing number, or binary tensors"
+        ) from None
+    except msgspec.DecodeError as error:
+        token = _TOKEN.search(body)
+        if token is not None:
+            raise _wrong(
+                f"the token {token.group().decode()} is not JSON; send null for a missing number, "
+                "or binary tensors"
+            ) from None
+        raise _malformed(str(error).removeprefix("JSON is malformed: ")) from None
+
+
+def _read_slowly(body: bytes) -> Infer:
+    """What the fast way refused: say why, or accept nested data."""
+    found = document(body)
+    if not isinstance(found, dict):
+        raise _malformed(f"it is {_kind(found)}, not an object with `inputs`")
+    inputs = found.get("inputs")
+    if "inputs" not in found:
+        hint = closest("inputs", [str(key) for key in found])
+        raise _malformed(
+            'there is no `inputs`; send {"inputs": [{"name", "shape", "datatype", "data"}, …]}',
+            hint and f" There is a key {hint.split(chr(39))[1]!r}.",
+        )
+    if not isinstance(inputs, list):
+        raise _malformed(f"`inputs` must be a list of tensors, not {_kind(inputs)}")
+    number = found.get("id")
+    if number is not None and not isinstance(number, str):
+        raise _malformed(f"`id` must be a string, not {_kind(number)}")
+    raw = {
+        key: Raw(msgspec.json.encode(found[key]))
+        for key in ("parameters", "outputs")
+        if key in found
+    }
+    return Infer([_tensor(at, one) for at, one in enumerate(inputs)], number, **raw)
+
+
+def _tensor(at: int, one: Any) -> AnyTensor:
+    if not isinstance(one, dict):
+        raise _malformed(f"inputs[{at}] must be an object, not {_kind(one)}")
+    name = one.get("name")
+    if not isinstance(name, str):
+        raise _malformed(f"inputs[{at}] must have a `name` that is a string")
+    datatype = one.get("datatype")
+    kind = KINDS.get(datatype) if isinstance(datatype, str) else None
+    if kind is None:
+        hint = closest(datatype.upper(), KINDS) if isinstance(datatype, str) else ""
+        raise _wrong(
+            f"input {_short(name)}: datatype {_short(datatype)} is not one that redpoll reads"
+            f"{'' if hint else '; use FP64, INT64, BOOL or BYTES'}",
+            hint,
+        )
+    shape = one.get("shape")
+    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n <= 2**40 for n in shape):
+        raise _wrong(f"input {_short(name)}: `shape` must be a list of sizes, not {_short(shape)}")
+    parameters = one.get("parameters")
+    if "data" not in one and isinstance(parameters, dict) and "binary_data_size" in parameters:
+        raise RedpollError(
+            "RP-111",
+            f"input {_short(name)} is a binary tensor, which this redpoll does not read yet; send "
+            "`data` as JSON (tritonclient: set_data_from_numpy(…, binary_data=False)).",
+        )
+    data = one.get("data")
+    if not isinstance(data, list):
+        raise _wrong(f"input {_short(name)}: `data` must be a list, not {_kind(data)}")
+    flat = _flat(name, data, len(shape))
+    _check_values(name, kind, flat)
+    if kind.kind == "float":
+        flat = [value if value is None else float(value) for value in flat]
+    raw = Raw(msgspec.json.encode(parameters)) if parameters is not None else Raw()
+    return kind(name=name, shape=shape, data=flat, parameters=raw)
+
+
+def _flat(name: str, data: list[Any], depth: int) -> list[Any]:
+    """Row-major and flat; data that is nested like the shape is taken too."""
+    while depth > 1 and data and isinstance(data[0], list):
+        if not all(isinstance(part, list) for part in data):
+            raise _wrong(f"input {_short(name)}: `data` is nested unevenly")
+        if len({len(part) for part in data}) > 1:
+            raise _wrong(f"input {_short(name)}: `data` has rows of different lengths")
+        data = [value for part in data for value in part]
+        depth -= 1
+    return data
+
+
+_FIT: dict[str, tuple[tuple[type, ...], str]] = {
+    "float": ((float, int, type(None)), "a number or null"),
+    "int": ((int,), "a whole number"),
+    "bool": ((bool,), "true or false"),
+    "bytes": ((str, type(None)), "a string or null"),
+}
+
+
+def _check_values(name: str, kind: type[Tensor], flat: list[Any]) -> None:
+    types, want = _FIT[kind.kind]
+    for index, value in enumerate(flat):
+        if type(value) not in types:
+            missing = value is None and " (integers and truth values cannot be missing here)"
+            raise _wrong(
+                f"input {_short(name)}, index {index}: {_short(value)}, but {kind.datatype} wants "
+                f"{want}{missing or ''}"
+            )
+        if kind.kind == "float" and value is not None and not _finite(value):
+            raise _wrong(f"input {_short(name)}, index {index}: too large for a float")
+    if kind.kind == "int" and any(not kind.low <= value <= kind.high for value in flat):
+        raise _out_of_range(name, flat, kind)
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _size(name: str, shape: list[int]) -> int:
+    if not shape:
+        raise _wrong(f"input {_short(name)}: `shape` is empty; its first size counts the rows")
+    return math.prod(shape)
+
+
+def _out_of_range(name: str, data: list[int], kind: type[Tensor]) -> RedpollError:
+    index = next(i for i, value in enumerate(data) if not kind.low <= value <= kind.high)
+    return _wrong(
+        f"input {_short(name)}, index {index}: {_short(data[index])} does not fit {kind.datatype} "
+        f"({kind.low} to {kind.high})"
+    )
+
+
+def _malformed(why: str, hint: str = "") -> RedpollError:
+    why = f"The body could not be read as an inference request: {why}.{hint}"
+    return RedpollError("RP-101", why)
+
+
+def _wrong(why: str, hint: str = "") -> RedpollError:
+    return RedpollError("RP-107", f"The request was refused: {why}.{hint}")
+
+
+def _short(value: Any) -> str:
+    """A value as JSON, cut to be part of a sentence."""
+    text = msgspec.json.encode(value).decode("utf-8", "replace")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value"}
+    if value is None:
+        return "null"
+    return names.get(type(value), "a number")
