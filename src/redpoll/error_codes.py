@@ -45,4 +45,6 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-602": (0, "time_limit", "The client stopped waiting: no answer, or no decision, came within the time that it was given. What was asked may still have happened."),
     "RP-603": (0, "no_server", "This command needs a running server, and none runs on the data folder. Start one with `redpoll serve`."),
     "RP-604": (0, "demo", "The demo could not be run, or did not show what it must: the good version promoted, the bad one rolled back. Its data folder is kept; its path was printed."),
+    "RP-605": (0, "file", "A file or folder that the command was given could not be read or written."),
+    "RP-606": (0, "unknown_code", "No error code of that number. `redpoll explain RP-001` is the first."),
 }

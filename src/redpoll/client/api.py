@@ -144,14 +144,20 @@ class Client:
             raise ClientError(first.code, first.message, status=400)
         return receipt
 
-    def outcomes(self, source: str | os.PathLike[str] | Iterable[Row]) -> Receipt:
+    def outcomes(
+        self,
+        source: str | os.PathLike[str] | Iterable[Row],
+        *,
+        columns: Mapping[str, str] | None = None,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> Receipt:
         """Send a file of outcomes (NDJSON, CSV, Parquet) or an iterable of mappings.
 
         Ids are made once and kept on retry; those of a file's lines depend on the file alone, so
         the same file may be sent again after a crash. Lines that the server refused are in the
-        receipt.
+        receipt. ``columns`` maps fields to a file's own columns; ``fixed`` are fields of each line.
         """
-        return _outcomes.send(self._data, _outcomes.read(source))
+        return _outcomes.send(self._data, _outcomes.read(source, columns, fixed))
 
     def rollout(
         self, model: str, version: str, *, reason: str, plan: Mapping[str, Any] | None = None

@@ -54,14 +54,20 @@ class Receipt:
         )
 
 
-def read(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def read(
+    source: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+    columns: Mapping[str, str] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
     """The outcomes of a file (``.ndjson``, ``.jsonl``, ``.json``, ``.csv``, ``.parquet``) or list.
 
-    Parquet needs pyarrow. Raises ``ClientError`` RP-101 that names the line that cannot be read.
+    ``columns`` says which column holds which field (then no other column is read); ``fixed`` are
+    fields of every line that does not have them. Parquet needs pyarrow. Raises ``ClientError``
+    RP-101 that names the line that cannot be read.
     """
     if not isinstance(source, str | os.PathLike):
         for item in source:
-            yield _ready(item, str(uuid.uuid4()))
+            yield _ready(_fields(item, columns, fixed), str(uuid.uuid4()))
         return
     path = Path(source)
     if not path.is_file():
@@ -69,7 +75,15 @@ def read(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]]) -> Iterat
     readers = {".csv": _csv, ".parquet": _parquet}
     for line, item in readers.get(path.suffix.lower(), _ndjson)(path):
         content = json.dumps(item, sort_keys=True, default=str)
-        yield _ready(item, str(uuid.uuid5(_NAMESPACE, f"{line}:{content}")))
+        wanted = _fields(item, columns, fixed)
+        unknown = sorted(set(wanted) - set(FIELDS))
+        if unknown:
+            raise ClientError(
+                "RP-101",
+                f"{path}, line {line} has {unknown[0]!r}; known are {', '.join(FIELDS)}; "
+                "name other columns with a map",
+            )
+        yield _ready(wanted, str(uuid.uuid5(_NAMESPACE, f"{line}:{content}")))
 
 
 def send(transport: Transport, outcomes: Iterable[Mapping[str, Any]]) -> Receipt:
@@ -106,8 +120,23 @@ def _post(transport: Transport, batch: list[Mapping[str, Any]], first: int) -> R
     return Receipt(int(said.get("accepted", 0)), int(said.get("rejected", 0)), errors, ids)
 
 
+def _fields(
+    item: Mapping[str, Any], columns: Mapping[str, str] | None, fixed: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """An outcome's fields, from a line's columns."""
+    picked = dict(item)
+    if columns:
+        missing = [column for column in columns.values() if column not in item]
+        if missing:
+            raise ClientError(
+                "RP-101", f"there is no column {missing[0]!r}; there are {', '.join(item)}"
+            )
+        picked = {field: item[column] for field, column in columns.items()}
+    return dict(fixed or {}) | {k: v for k, v in picked.items() if v is not None and v != ""}
+
+
 def _ready(item: Mapping[str, Any], made: str) -> dict[str, Any]:
-    known = {k: _plain(v) for k, v in item.items() if v is not None and v != ""}
+    known = {k: _plain(_number(k, v)) for k, v in item.items() if v is not None and v != ""}
     return known if known.get("outcome_id") else known | {"outcome_id": made}
 
 
@@ -143,13 +172,7 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, item in enumerate(table, 1):
             if None in item:
                 raise ClientError("RP-101", f"{path}, row {number} has more fields than the header")
-            unknown = set(item) - set(FIELDS)
-            if unknown:
-                raise ClientError(
-                    "RP-101",
-                    f"{path} has a column {min(unknown)!r}; known are {', '.join(FIELDS)}",
-                )
-            yield number, {k: _number(k, v) for k, v in item.items()}
+            yield number, item
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -166,9 +189,9 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, item
 
 
-def _number(column: str, text: str | None) -> Any:
-    """A CSV cell: ``value`` becomes true/false or a number where it reads as one, ``row`` an int."""
-    if not text or column not in ("value", "row"):
+def _number(field: str, text: Any) -> Any:
+    """Text (a CSV has nothing else) as true/false or a number, where the field takes one."""
+    if not isinstance(text, str) or field not in ("value", "row"):
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

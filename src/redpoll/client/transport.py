@@ -208,9 +208,11 @@ class Transport:
 
 def refused(reply: Reply) -> ClientError:
     """The exception for an answer of status 400 or more, with the server's own words."""
+    problems: tuple[dict[str, Any], ...] = ()
     try:
         said = json.loads(reply.body)
         code, message = str(said["code"]), str(said["error"])
+        problems = tuple(p for p in said.get("problems", ()) if isinstance(p, dict))
     except (ValueError, KeyError, TypeError):
         code = "RP-601" if reply.status < 500 else "RP-600"
         message = (
@@ -218,7 +220,11 @@ def refused(reply: Reply) -> ClientError:
         )
     wait = reply.headers.get("retry-after", "")
     return ClientError(
-        code, message, status=reply.status, retry_after_s=float(wait) if wait.isdigit() else None
+        code,
+        message,
+        status=reply.status,
+        retry_after_s=float(wait) if wait.isdigit() else None,
+        problems=problems,
     )
 
 

@@ -1,0 +1,1 @@
+"""The ``redpoll`` command: results on stdout, narration on stderr, ``--json`` everywhere."""

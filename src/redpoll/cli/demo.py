@@ -1,0 +1,45 @@
+"""``redpoll demo``: a better version promoted, a bad one rolled back, in two minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from redpoll.cli.errors import FAILED, OK
+from redpoll.cli.face import Face, with_face
+from redpoll.cli.groups import OneOf
+
+
+@click.command()
+@click.option(
+    "--act",
+    type=OneOf(("errors", "latency", "all")),
+    default="all",
+    help="Which bad version: one that raises, one that is slow, or both (default).",
+)
+@click.option("--fast", is_flag=True, help="Fewer requests a step.")
+@click.option("--keep-serving", is_flag=True, help="Leave it up, with traffic, until Ctrl-C.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where (default: a new one).")
+@click.option("--rate", type=click.FloatRange(10, 2000), help="Requests a second.")
+@with_face
+def demo(
+    face: Face, act: str, fast: bool, keep_serving: bool, folder: Path | None, rate: float | None
+) -> int:
+    """See the whole way on real data: train, serve, roll out, promote, roll back.
+
+    Ends with exit code 1 if the good version was not promoted or a bad one not rolled back.
+    """
+    from redpoll.demo.run import REQUESTS_PER_SECOND, Options, run
+
+    options = Options(
+        act=act,
+        fast=fast,
+        keep_serving=keep_serving,
+        folder=folder,
+        requests_per_second=rate or REQUESTS_PER_SECOND,
+    )
+    story = run(options, face.out.say)
+    lines = [f"{e.version} {e.state.replace('_', ' ')}: {e.sentence}" for e in story.acts]
+    face.out.result(story.document(), "\n".join(lines))
+    return OK if story.ok else FAILED
