@@ -16,6 +16,7 @@ complete up to here") has the kind ``facts.BEAT`` and nothing behind its header.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -33,6 +34,11 @@ MODEL_BYTES_MAX = 255
 
 encode_fact = msgspec.msgpack.Encoder().encode
 _DECODE = {code: msgspec.msgpack.Decoder(kind).decode for code, kind in enumerate(KINDS)}
+
+
+@lru_cache(4096)
+def _name(raw: bytes) -> str:
+    return raw.decode()
 
 
 def beat(sequence: int, time_us: int) -> bytes:
@@ -103,7 +109,7 @@ def scan(
                 problem = f"the body of frame {number} is damaged"
                 break
             try:
-                model = chunk[at + FRAME_BYTES : fact_at].decode()
+                model = _name(chunk[at + FRAME_BYTES : fact_at])
                 if models is None or model in models:
                     fact = _DECODE[kind](chunk[fact_at:raw_at])
                     body_format = raw_format if raw_wanted else 0

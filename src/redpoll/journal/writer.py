@@ -19,7 +19,7 @@ ROTATE_US = 30_000_000
 BUFFER_BYTES_MAX = 64 * 1024 * 1024  # what a refusing disk may make us hold
 RETRY_ROTATION_US = 1_000_000
 
-_PACK = frames.AFTER_CRC.pack
+_pack, _encode = frames.AFTER_CRC.pack, frames.encode_fact
 
 
 class FileWriter:
@@ -50,7 +50,7 @@ class FileWriter:
         self._now = clock.now_us
         self._rotate_bytes = rotate_bytes
         self._rotate_us = rotate_us
-        self._buffer = bytearray()
+        self._buffer: list[bytes] = []  # pieces of frames
         self._models: dict[str, bytes] = {}
         self._time = self._now()
         self._next = 0
@@ -64,18 +64,18 @@ class FileWriter:
             raise _refused("opened", layout.wal, error) from error
 
     def append(self, model: str, fact: Fact, raw: bytes = b"", raw_format: int = 0) -> int:
-        """Buffer one fact; its sequence."""
+        """Buffer one fact and return its sequence."""
         now = self._now()
         if now < self._time:
             now = self._hold(now)
         name = self._models.get(model) or self._model(model)
-        fact_bytes = frames.encode_fact(fact)
+        fact_bytes = _encode(fact)
         sequence = self._next
         rest = (
-            _PACK(
+            _pack(
                 len(fact_bytes),
                 len(raw),
-                crc32(raw),
+                crc32(raw) if raw else 0,
                 sequence,
                 now,
                 CODES[type(fact)],
@@ -88,10 +88,7 @@ class FileWriter:
         )
         if self._full:
             self._refuse_when_full()
-        buffer = self._buffer
-        buffer += crc32(rest).to_bytes(4, "little")
-        buffer += rest
-        buffer += raw
+        self._buffer += (crc32(rest).to_bytes(4, "little"), rest, raw)
         self._time = now
         self._next = sequence + 1
         return sequence
@@ -102,7 +99,7 @@ class FileWriter:
             return
         now = self._now()
         self._time = self._hold(now) if now < self._time else now
-        self._buffer += frames.beat(self._next, self._time)
+        self._buffer.append(frames.beat(self._next, self._time))
         self._next += 1
         self._beats += 1
 
@@ -110,22 +107,22 @@ class FileWriter:
         """One ``write``. What a refusing disk took of it stays taken: the rest is kept and goes on
         where it stopped, in the middle of a frame if need be, so no frame is ever torn but the last.
         """
-        buffer = self._buffer
-        if not buffer:
+        if not self._buffer:
             return
+        buffer = b"".join(self._buffer)
+        self._buffer.clear()
+        at = 0
         try:
-            written = os.write(self._descriptor, buffer)
-            while written < len(buffer):
-                del buffer[:written]
-                self._size += written
-                written = os.write(self._descriptor, buffer)
+            while at < len(buffer):
+                at += os.write(self._descriptor, buffer[at:] if at else buffer)
         except OSError as error:
-            self._full = len(buffer) > BUFFER_BYTES_MAX
+            self._buffer.append(buffer[at:])
+            self._full = len(buffer) - at > BUFFER_BYTES_MAX
             raise _refused("written", self._path, error) from error
-        self._size += written
-        buffer.clear()
+        finally:
+            self._size += at
+            self._unsynced = self._unsynced or at > 0
         self._full = False
-        self._unsynced = True
         if self._since is None and self._next - self._first > self._beats:
             self._since = self._time  # the first fact of this file: its age counts from here
         if self._size >= self._rotate_bytes or (
@@ -218,7 +215,7 @@ class FileWriter:
     def _refuse_when_full(self) -> None:
         raise RedpollError(
             "RP-300",
-            f"The journal takes no more facts; the disk has refused {len(self._buffer)} bytes that"
+            f"The journal takes no more facts; the disk has refused {sum(map(len, self._buffer))} bytes that"
             f" are still waiting; free space under {self._layout.root}.",
         )
 
