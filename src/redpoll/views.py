@@ -151,3 +151,12 @@ class Overview(Record, frozen=True, kw_only=True):
     facts_lost: int = 0
     alerts: tuple[str, ...] = ()
     decisions: tuple[DecisionView, ...] = ()  # the newest, of all models
+
+
+class ApplyLine(Record, frozen=True, kw_only=True):
+    """One line of what ``apply`` does, or would do. ``waits``: a person must act first (exit 3)."""
+
+    sentence: str
+    model: str = ""
+    action: str = "none"  # see redpoll.control.apply
+    waits: bool = False
