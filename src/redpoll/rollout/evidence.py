@@ -2,9 +2,14 @@
 
 Requests and live Answers come in any order, from any stream. They are kept in open buckets of
 100 ms of ``Request.time``; :meth:`Evidence.close` folds those whose requests all have their answer,
-in order, into a state of constant size. So the same facts give the same evidence to the bit,
-however they were read, and an incident in which one arm fails faster than the other convicts
-nobody: both arms' requests of one moment are counted together.
+in order, into wealth per bet, counts and (by unit) hashes. So the same facts give the same evidence
+to the bit, however they were read, and an incident in which one arm fails faster than the other
+convicts nobody: both arms' requests of one moment are counted together.
+
+What counts: requests of this rollout with a drawn arm and a weight in (0, 1), each with the *arm*
+drawn, whoever answered. Of several live answers (a fallback after a failure) the first bad one
+counts, else the first; ``lost`` only where there is no other. Once a bucket is closed, what still
+comes for it changes nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from typing import Any
 import msgspec
 
 from redpoll.facts import STATUSES, Answer, Entry, Request
+from redpoll.rollout.evidence_buckets import BUCKET_US, OpenBuckets
 from redpoll.rollout.evidence_records import (
     ArmReading,
     EvidenceSpec,
@@ -23,12 +29,14 @@ from redpoll.rollout.evidence_records import (
     gate_specs,
     plain,
 )
-from redpoll.rollout.gate import GateFold, ErrorRule
-from redpoll.stats.latency import LatencyReference
+from redpoll.rollout.gate import OK, Arrival
+from redpoll.rollout.gate_live import LiveGate, Split
+from redpoll.rollout.gate_sentence import gate_sentence, split_sentence
+from redpoll.stats.latency import BINS, LatencyReference, bin_of, quantile_us
 
 __all__ = [
-    "ArmReading",
     "BUCKET_US",
+    "ArmReading",
     "Evidence",
     "EvidenceSpec",
     "GateReading",
@@ -39,167 +47,183 @@ __all__ = [
     "plain",
 ]
 
-BUCKET_US = 100_000
-ARM_INDEX = {"stable": 0, "candidate": 1}
-OK = STATUSES.index("ok")
+ARMS = ("stable", "candidate")
+STATE = 1  # format of a checkpoint
 
 
 class Evidence:
-    """The fold. ``add`` entries, ``close`` what is complete, ``read``; ``state``/``load`` checkpoint."""
+    """The fold. ``add`` entries, ``close`` what is complete, ``read``; ``state``/``load`` checkpoint.
+
+    >>> evidence = Evidence.start(EvidenceSpec(rollout_id="churn-1"))
+    >>> request = Request("a", "", 1, arm="candidate", arm_probability=0.1, rollout_id="churn-1")
+    >>> evidence.add(Entry("s", 0, 1_000, 1, "churn", request))
+    >>> evidence.close(200_000); evidence.read().requests        # no answer yet: the bucket is open
+    0
+    >>> evidence.add(Entry("s", 1, 9_000, 1, "churn", Answer("a", "v2", status="error")))
+    >>> evidence.close(200_000); evidence.read().candidate.by_status
+    {'error': 1}
+    """
 
     def __init__(self, spec: EvidenceSpec) -> None:
         self.spec = spec
-        self._open: dict[str, list[Any]] = {}
-        self._buckets: dict[int, list[str]] = {}
-        self._early: dict[str, tuple[Any, ...]] = {}
-        self._closed = 0  # buckets below this number are closed
-        self._gates = [GateFold(ErrorRule(gate)) for gate in spec.gates if gate.metric == "error_rate"]
+        self._model = spec.model
+        self._open = OpenBuckets(spec.rollout_id, spec.unit != "request", spec.since_generation)
+        self._gates = [LiveGate(gate, spec) for gate in spec.gates]
+        self._split = Split(spec.unit)
         self._status = [[0] * len(STATUSES), [0] * len(STATUSES)]
+        self._bins = [[0] * BINS, [0] * BINS]  # usable answers of each arm
         self._by_weight: dict[float, int] = {}
-        self._late = 0
+        self._requests = 0
+        self._weight = 0.0  # the newest
+        self._epoch = 0
+        self._epoch_us = -1
+        self._stale = 0  # requests of a route generation below are of an older salt
+        self._epochs: list[tuple[int, int]] = []  # (at_us, generation), not yet reached
 
     @classmethod
     def start(cls, spec: EvidenceSpec) -> Evidence:
-        """Nothing known."""
+        """Nothing known. RP-402 where a gate is not built yet."""
         return cls(spec)
 
     def add(self, entry: Entry) -> None:
         """A fact, in any order and from any stream; what does not count is passed over."""
         fact = entry.fact
         kind = type(fact)
+        if self._model and entry.model != self._model:
+            return
         if kind is Answer:
-            self._answer(entry, fact)
+            self._open.answer(entry, fact)  # type: ignore[arg-type]
         elif kind is Request:
-            self._request(entry, fact)
-
-    def _request(self, entry: Entry, fact: Any) -> None:
-        arm = ARM_INDEX.get(fact.arm)
-        weight = fact.arm_probability
-        if fact.rollout_id != self.spec.rollout_id or arm is None or not 0.0 < weight < 1.0:
-            return
-        if fact.route_generation < self.spec.since_generation or fact.prediction_id in self._open:
-            return
-        bucket = entry.time_us // BUCKET_US
-        if bucket < self._closed:
-            self._late += 1
-            return
-        self._open[fact.prediction_id] = [arm, weight, self._early.pop(fact.prediction_id, None)]
-        self._buckets.setdefault(bucket, []).append(fact.prediction_id)
-
-    def _answer(self, entry: Entry, fact: Any) -> None:
-        if fact.role != "live":
-            return
-        status = STATUSES.index(fact.status)
-        rank = 2 if fact.status == "lost" else int(fact.status == "ok")
-        answer = (rank, entry.time_us, entry.stream, entry.sequence, status, fact.latency_us)
-        record = self._open.get(fact.prediction_id)
-        if record is None:
-            known = self._early.get(fact.prediction_id)
-            self._early[fact.prediction_id] = answer if known is None else min(known, answer)
-        elif record[2] is None or answer < record[2]:
-            record[2] = answer
-
-    def close(self, complete_us: int) -> None:
-        """Every stream is complete up to ``complete_us``: fold the buckets that are whole, in order."""
-        whole = complete_us // BUCKET_US
-        for bucket in sorted(self._buckets):
-            if bucket >= whole or any(self._open[i][2] is None for i in self._buckets[bucket]):
-                whole = min(whole, bucket)
-                break
-            self._fold(bucket, self._buckets.pop(bucket))
-        self._closed = max(self._closed, whole)
-        self._early = {i: a for i, a in self._early.items() if a[1] > complete_us}
-
-    def _fold(self, bucket: int, ids: list[str]) -> None:
-        groups: dict[float, dict[int, int]] = {}
-        for prediction_id in ids:
-            arm, weight, answer = self._open.pop(prediction_id)
-            kind = 0 if answer[4] == OK else 1 + arm
-            group = groups.setdefault(weight, {})
-            group[kind] = group.get(kind, 0) + 1
-            self._status[arm][answer[4]] += 1
-            if arm:
-                self._by_weight[weight] = self._by_weight.get(weight, 0) + 1
-        for gate in self._gates:
-            gate.fold_bucket(groups, (bucket + 1) * BUCKET_US)
+            self._open.request(entry, fact)  # type: ignore[arg-type]
 
     def new_epoch(self, at_us: int, generation: int = 0) -> None:
-        """A new salt from this Decision on: units bet anew; requests of older routes do not."""
+        """A new salt, from the Decision at ``at_us`` and its route ``generation`` on.
+
+        From the bucket of ``at_us`` on every unit bets anew, and requests routed by an older table
+        do not bet by unit; wealth is kept and alpha not renewed. Saying it twice changes nothing.
+        """
+        known = [self._epoch_us, *(at for at, _ in self._epochs)]
+        if at_us > max(known):
+            self._epochs.append((at_us, generation))
+
+    def close(self, complete_us: int) -> None:
+        """Every stream is complete up to ``complete_us``: fold the buckets that are whole, in order.
+
+        The first bucket that lacks an answer stops it, however long that takes.
+        """
+        for bucket, arrivals in self._open.take(complete_us):
+            while self._epochs and self._epochs[0][0] // BUCKET_US <= bucket:
+                self._epoch_us, self._stale = self._epochs.pop(0)
+                self._epoch += 1
+                self._split.new_salt()
+                for gate in self._gates:
+                    gate.new_salt()
+            at_us = (bucket + 1) * BUCKET_US
+            for gate in self._gates:
+                gate.bucket(arrivals, self._stale, self._requests, at_us)
+            self._split.bucket(arrivals, self._stale)
+            self._count(arrivals)
+
+    def _count(self, arrivals: list[Arrival]) -> None:
+        for arrival in arrivals:
+            arm = arrival.arm
+            self._status[arm][arrival.status] += 1
+            if arrival.status == OK:
+                self._bins[arm][bin_of(arrival.latency_us)] += 1
+            if arm:
+                weight = arrival.weight
+                self._by_weight[weight] = self._by_weight.get(weight, 0) + 1
+        self._requests += len(arrivals)
+        self._weight = arrivals[-1].weight
 
     def read(self) -> Reading:
         """What the closed buckets say."""
         stable, candidate = self._arm(0), self._arm(1)
-        oldest = min(self._buckets, default=None)
+        oldest = min(self._open.buckets, default=None)
         return Reading(
             rollout_id=self.spec.rollout_id,
             gates=tuple(self._gate(gate, stable, candidate) for gate in self._gates),
             stable=stable,
             candidate=candidate,
-            requests=stable.requests + candidate.requests,
+            requests=self._requests,
             candidate_requests=candidate.requests,
             by_weight=dict(self._by_weight),
-            last_closed_us=self._closed * BUCKET_US,
-            open_requests=len(self._open),
+            last_closed_us=self._open.closed * BUCKET_US,
+            open_requests=len(self._open.open),
             oldest_open_us=None if oldest is None else oldest * BUCKET_US,
-            late=self._late,
+            split_log_evidence=self._split.log_evidence(),
+            split_sentence=split_sentence(self._split.log_evidence(), stable, candidate),
+            late=self._open.late,
+            epoch=self._epoch,
         )
 
     def _arm(self, arm: int) -> ArmReading:
         counts = self._status[arm]
         return ArmReading(
-            arm=("stable", "candidate")[arm],
+            arm=ARMS[arm],
             version=(self.spec.stable, self.spec.candidate)[arm],
             requests=sum(counts),
             bad=sum(counts) - counts[OK],
             by_status={name: n for name, n in zip(STATUSES, counts, strict=True) if n},
+            p50_us=quantile_us(self._bins[arm], 0.5),
+            p95_us=quantile_us(self._bins[arm], 0.95),
         )
 
-    def _gate(self, gate: GateFold, stable: ArmReading, candidate: ArmReading) -> GateReading:
-        failed, passes = int(gate.fails.at[0]), gate.passes
-        passed = -1 if passes is None else int(passes.at[0])
-        said = " ".join(
-            f"{arm.version} failed {arm.bad / max(arm.requests, 1):.1%} of {arm.requests:,} requests."
-            for arm in (candidate, stable)
-        )
+    def _gate(self, gate: LiveGate, stable: ArmReading, candidate: ArmReading) -> GateReading:
+        fails, passes = gate.fails(), gate.passes()
+        answer = "undecided"
+        if fails.at is not None:
+            answer = "fail"
+        elif passes is not None and passes.at is not None:
+            answer = "pass"
         return GateReading(
-            metric=gate.rule.spec.metric,
-            kind=gate.rule.spec.kind,
-            answer="fail" if failed >= 0 else "pass" if passed >= 0 else "undecided",
-            log_evidence=float(gate.fails.log_evidence()[0]),
-            log_limit=gate.fails.log_limit,
-            sentence=said if failed >= 0 else f"Undecided: {said}",
-            pass_log_evidence=None if passes is None else float(passes.log_evidence()[0]),
+            metric=gate.spec.metric,
+            kind=gate.spec.kind,
+            answer=answer,
+            log_evidence=fails.log_evidence,
+            log_limit=fails.log_limit,
+            sentence=gate_sentence(gate, answer, stable, candidate, self._weight, self._bins[0]),
+            pass_log_evidence=None if passes is None else passes.log_evidence,
             pass_log_limit=None if passes is None else passes.log_limit,
-            failed_us=failed if failed >= 0 else None,
-            passed_us=passed if passed >= 0 else None,
+            failed_us=fails.at,
+            passed_us=None if passes is None else passes.at,
         )
 
     def state(self) -> bytes:
-        """A checkpoint; :meth:`load` goes on from it as if nothing had happened."""
+        """A checkpoint, open buckets included: :meth:`load` goes on as if nothing had happened."""
         return msgspec.msgpack.encode(
             {
+                "state": STATE,
                 "spec": self.spec,
-                "open": self._open,
-                "buckets": list(self._buckets.items()),
-                "early": self._early,
-                "closed": self._closed,
+                "open": self._open.state(),
                 "gates": [gate.state() for gate in self._gates],
+                "split": self._split.state(),
                 "status": self._status,
+                "bins": self._bins,
                 "by_weight": list(self._by_weight.items()),
-                "late": self._late,
+                "requests": self._requests,
+                "weight": self._weight,
+                "epoch": [self._epoch, self._epoch_us, self._stale, self._epochs],
             }
         )
 
     @classmethod
     def load(cls, state: bytes) -> Evidence:
-        """From a checkpoint."""
-        held = msgspec.msgpack.decode(state)
+        """From a checkpoint. ``ValueError`` where it is none of this format: fold again."""
+        held: dict[str, Any] = msgspec.msgpack.decode(state)
+        if not isinstance(held, dict) or held.get("state") != STATE:
+            raise ValueError("no evidence checkpoint of this format; fold the journal again")
         self = cls(msgspec.convert(held["spec"], EvidenceSpec))
-        self._open = {i: [a, w, None if x is None else tuple(x)] for i, (a, w, x) in held["open"].items()}
-        self._buckets = {bucket: ids for bucket, ids in held["buckets"]}
-        self._early = {i: tuple(a) for i, a in held["early"].items()}
-        self._closed, self._status, self._late = held["closed"], held["status"], held["late"]
-        self._by_weight = dict(map(tuple, held["by_weight"]))
+        self._open.restore(held["open"])
         for gate, one in zip(self._gates, held["gates"], strict=True):
-            gate.restore(one)
+            reference = one["reference"]
+            gate.restore(
+                one, None if reference is None else msgspec.convert(reference, LatencyReference)
+            )
+        self._split.restore(held["split"])
+        self._status, self._bins = held["status"], held["bins"]
+        self._by_weight = dict(held["by_weight"])
+        self._requests, self._weight = held["requests"], held["weight"]
+        self._epoch, self._epoch_us, self._stale, epochs = held["epoch"]
+        self._epochs = [(at, generation) for at, generation in epochs]
         return self

@@ -69,7 +69,11 @@ def gate_specs(plan: Plan) -> tuple[GateSpec, ...]:
     declared = [gate.alpha_share for gate in plan.gates]
     left = 1.0 - sum(share for share in declared if share is not None)
     without = sum(share is None for share in declared)
-    if left < -1e-9 or (without and left <= 1e-9) or any(s is not None and s <= 0 for s in declared):
+    if (
+        left < -1e-9
+        or (without and left <= 1e-9)
+        or any(s is not None and s <= 0 for s in declared)
+    ):
         raise RedpollError(
             "RP-402",
             f"The gates' shares of alpha are {declared}: each must be above 0, together at most 1, and"

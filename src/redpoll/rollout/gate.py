@@ -1,13 +1,19 @@
-"""One gate: wealth against "within the margin" (fail) and against "outside the margin" (pass)."""
+"""One gate: wealth against "within the margin" (fail) and against "outside the margin" (pass).
+
+A rule turns a request into a class and says what each class bets. A fold keeps the wealth of many
+rows at once: a live rollout by request is one row, a live rollout by unit one row a test, and a
+simulation one row a run: what is simulated is what runs.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redpoll.facts import STATUSES
 from redpoll.rollout.evidence_records import GateSpec
 from redpoll.stats.bets import (
     FAIL_RATIOS,
@@ -16,65 +22,189 @@ from redpoll.stats.bets import (
     margin_log_factors,
     ratio_weight,
 )
+from redpoll.stats.latency import (
+    SLOWEST,
+    STAKES,
+    LatencyReference,
+    bin_of,
+    latency_log_factors,
+    scaled_edges,
+)
 from redpoll.stats.wealth import Wealth
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Groups = dict[float, dict[int, int]]  # weight -> class -> requests: a bucket's counts for one gate
 
+OK = STATUSES.index("ok")
+SILENT = frozenset((STATUSES.index("timeout"), STATUSES.index("lost")))  # no answer, however slow
 GOOD, BAD_STABLE, BAD_CANDIDATE = 0, 1, 2  # classes of the error gate
+UNCOUNTED = -1
+
+
+class Arrival(NamedTuple):
+    """A request that counts, with its answer. Sorted by arrival, ties by position."""
+
+    time_us: int
+    stream: str
+    sequence: int
+    arm: int  # 0 stable, 1 candidate
+    weight: float  # of the candidate, then in force
+    unit: int  # hash of 64 bits; 0 where requests are the unit
+    generation: int
+    status: int  # index into facts.STATUSES
+    latency_us: int
+
+
+class Rule(Protocol):
+    """What a gate makes of a request."""
+
+    spec: GateSpec
+    events: Ints  # [classes]: 1 where the class is a bad event, which times later starts
+    bets: NDArray[np.bool_]  # [classes]: whether the class bets at all
+    fail_stakes: Floats
+    pass_stakes: Floats | None
+
+    def class_of(self, arm: int, status: int, latency_us: int) -> int:
+        """The class of a request, or UNCOUNTED."""
+        ...
+
+    def fail_table(self, weight: float) -> Floats:
+        """Log factors [classes, bets] against "within the margin"."""
+        ...
+
+    def pass_table(self, weight: float) -> Floats:
+        """Log factors [classes, bets] against "outside the margin"."""
+        ...
 
 
 class ErrorRule:
-    """How the error gate bets on each class of request. Classes: good, stable's bad, candidate's bad."""
+    """Bad requests. Classes: good (either arm), the stable's bad one, the candidate's bad one."""
 
     def __init__(self, spec: GateSpec) -> None:
         self.spec = spec
+        absolute = spec.margin_ratio is None and spec.margin > 0.0
         self.events: Ints = np.array([0, 1, 1], dtype=np.int64)
+        self.bets = np.array([absolute, True, True])
         self.fail_stakes: Floats = np.full(len(FAIL_RATIOS), 1.0 / len(FAIL_RATIOS))
         self.pass_stakes: Floats | None = None
         if spec.has_margin:
             self.pass_stakes = np.full(len(PASS_RATIOS), 1.0 / len(PASS_RATIOS))
+        self._absolute = absolute
+        self._tables: dict[tuple[float, int], Floats] = {}
+
+    def class_of(self, arm: int, status: int, latency_us: int) -> int:
+        """Good, or whose bad one."""
+        return GOOD if status == OK else BAD_STABLE + arm
 
     def fail_table(self, weight: float) -> Floats:
-        """Log factors [3, bets] against "within the margin"."""
+        """Log factors [3, 6]."""
         return self._table(FAIL_RATIOS, weight, +1)
 
     def pass_table(self, weight: float) -> Floats:
-        """Log factors [3, bets] against "outside the margin"."""
+        """Log factors [3, 6]."""
         return self._table(PASS_RATIOS, weight, -1)
 
     def _table(self, ratios: tuple[float, ...], weight: float, sign: int) -> Floats:
-        if self.spec.margin_ratio is None and self.spec.margin:
-            return margin_log_factors(ratios, weight, self.spec.margin, sign)
-        ratio = self.spec.margin_ratio or 1.0
-        bad = event_log_factors(ratios, ratio_weight(weight, ratio))
-        return np.concatenate([np.zeros((1, bad.shape[1])), bad])
+        found = self._tables.get((weight, sign))
+        if found is not None:
+            return found
+        if self._absolute:
+            found = margin_log_factors(ratios, weight, self.spec.margin, sign)
+        else:
+            bad = event_log_factors(ratios, ratio_weight(weight, self.spec.margin_ratio or 1.0))
+            found = np.concatenate([np.zeros((1, bad.shape[1])), bad])
+        self._tables[weight, sign] = found
+        return found
+
+
+class LatencyRule:
+    """Latencies. Classes: the reference's for the stable, then the reference's for the candidate.
+
+    ``errors_are_slow``: a request without a usable answer counts as the slowest, in both arms; else
+    (where a margin of errors is allowed) only time-outs and lost ones do, and other failures are
+    left out. A failure is never counted at its own time: a candidate that mends a fast error would
+    look slower.
+    """
+
+    def __init__(self, spec: GateSpec, reference: LatencyReference, errors_are_slow: bool) -> None:
+        self.spec, self.reference = spec, reference
+        self._classes = reference.classes
+        self._slow_errors = errors_are_slow
+        self._edges = (scaled_edges(1.0), scaled_edges(spec.margin_ratio or 1.0))
+        tail = np.arange(self._classes) >= reference.tail(0.05)
+        self.events: Ints = np.tile(tail, 2).astype(np.int64)
+        self.bets = np.ones(2 * self._classes, dtype=bool)
+        self.fail_stakes: Floats = np.array(STAKES)
+        self.pass_stakes: Floats | None = np.array(STAKES) if spec.has_margin else None
+        self._tables: dict[tuple[float, int], Floats] = {}
+
+    def class_of(self, arm: int, status: int, latency_us: int) -> int:
+        """The latency's class; the candidate's latency is divided by the margin's ratio first."""
+        if status == OK:
+            found = bin_of(latency_us, self._edges[arm])
+        elif self._slow_errors or status in SILENT:
+            found = SLOWEST
+        else:
+            return UNCOUNTED
+        return self.reference.class_of(found) + arm * self._classes
+
+    def fail_table(self, weight: float) -> Floats:
+        """Log factors [2 * classes, 9]."""
+        return self._table(weight, +1)
+
+    def pass_table(self, weight: float) -> Floats:
+        """Log factors [2 * classes, 9]."""
+        return self._table(weight, -1)
+
+    def _table(self, weight: float, sign: int) -> Floats:
+        found = self._tables.get((weight, sign))
+        if found is None:
+            found = latency_log_factors(self.reference, weight, sign).reshape(-1, len(STAKES))
+            self._tables[weight, sign] = found
+        return found
+
+
+class Standing(NamedTuple):
+    """Where one side of a gate stands. ``at``: when it reached its limit, None: not yet."""
+
+    log_evidence: float
+    log_limit: float
+    at: int | None
 
 
 class Side:
-    """One wealth with its limit, and whether it was ever reached: [runs]. ``at`` -1: not yet."""
+    """Wealth of [rows], each with its limit, and when that was first reached (-1: not yet)."""
 
-    def __init__(self, stakes: Floats, log_limit: float, runs: int) -> None:
-        self.wealth = Wealth(stakes, runs)
-        self.log_limit = log_limit
-        self.at: Ints = np.full(runs, -1, dtype=np.int64)
-        self.peak: Floats = np.zeros(runs)
+    def __init__(self, stakes: Floats, log_limits: Floats, late: bool) -> None:
+        rows = log_limits.size
+        self.wealth = Wealth(stakes, rows, late=late)
+        self.log_limits = log_limits
+        self.at: Ints = np.full(rows, -1, dtype=np.int64)
+        self.peak: Floats = np.zeros(rows)
 
     def fold(self, increments: Floats, events: Ints, at: Ints) -> None:
-        """One bucket of each run; ``at`` is what to note where the limit is reached."""
+        """One bucket of each row; ``at`` is what to note where the limit is reached."""
         self.wealth.fold(increments, events)
-        rows = np.nonzero((self.wealth.bound() >= self.log_limit) & (self.at < 0))[0]
+        rows = np.nonzero((self.wealth.bound() >= self.log_limits) & (self.at < 0))[0]
         if rows.size:
             value = self.wealth.log_evidence(rows)
-            reached = value >= self.log_limit
+            reached = value >= self.log_limits[rows]
             rows = rows[reached]
             self.at[rows] = at[rows]
             self.peak[rows] = value[reached]
 
-    def log_evidence(self) -> Floats:
-        """Now, or what it was when it reached its limit, whichever is larger."""
+    def standing(self) -> Standing:
+        """Of the row that reached its limit first, or is nearest to it."""
         now = self.wealth.log_evidence()
-        return np.where(self.at >= 0, np.maximum(now, self.peak), now)
+        now = np.where(self.at >= 0, np.maximum(now, self.peak), now)
+        reached = np.nonzero(self.at >= 0)[0]
+        if reached.size:
+            row = int(reached[np.argmin(self.at[reached])])
+        else:
+            row = int(np.argmax(now - self.log_limits))
+        at = int(self.at[row])
+        return Standing(float(now[row]), float(self.log_limits[row]), at if at >= 0 else None)
 
     def state(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -88,43 +218,80 @@ class Side:
 
 
 class GateFold:
-    """A gate over many runs at once; a live rollout is one run."""
+    """Both sides of a gate over [rows]: one live rollout, many simulated runs, or tests of units.
 
-    def __init__(self, rule: ErrorRule, runs: int = 1) -> None:
-        log_limit = -math.log(rule.spec.alpha)
+    ``shares``: each row's part of the gate's alpha. Both sides have their own limit, 1 / (alpha x
+    share): passing takes nothing of what failing has.
+    """
+
+    def __init__(self, rule: Rule, shares: Floats, *, late: bool) -> None:
+        log_limits = -np.log(rule.spec.alpha * shares)
         self.rule = rule
-        self.fails = Side(rule.fail_stakes, log_limit, runs)
+        self.fails = Side(rule.fail_stakes, log_limits, late)
         self.passes: Side | None = None
         if rule.pass_stakes is not None:
-            self.passes = Side(rule.pass_stakes, log_limit, runs)
+            self.passes = Side(rule.pass_stakes, log_limits, late)
 
-    def fold_bucket(self, groups: dict[float, dict[int, int]], at_us: int) -> None:
-        """A closed bucket of a live rollout: weight -> class -> count. The order does not matter."""
-        at = np.array([at_us], dtype=np.int64)
+    def fold(self, fail: Floats, passing: Floats | None, events: Ints, at: Ints) -> None:
+        """One bucket of each row: summed log factors [rows, bets], bad events [rows]."""
+        self.fails.fold(fail, events, at)
+        if self.passes is not None and passing is not None:
+            self.passes.fold(passing, events, at)
+
+    def fold_groups(self, groups: Groups, at_us: int) -> None:
+        """One bucket of a single row, from its counts. The order of counting does not matter."""
+        fail = np.zeros((1, self.rule.fail_stakes.size))
+        passing = (
+            None if self.rule.pass_stakes is None else np.zeros((1, self.rule.pass_stakes.size))
+        )
         events = 0
-        fail_sum = np.zeros((1, self.rule.fail_stakes.size))
-        pass_sum = None if self.rule.pass_stakes is None else np.zeros((1, self.rule.pass_stakes.size))
         for weight in sorted(groups):
             classes = sorted(groups[weight])
             counts = np.array([groups[weight][c] for c in classes], dtype=np.int64)
             events += int((self.rule.events[classes] * counts).sum())
-            fail_sum[0] += (self.rule.fail_table(weight)[classes] * counts[:, None]).sum(axis=0)
-            if pass_sum is not None:
-                pass_sum[0] += (self.rule.pass_table(weight)[classes] * counts[:, None]).sum(axis=0)
-        number = np.array([events], dtype=np.int64)
-        self.fails.fold(fail_sum, number, at)
-        if self.passes is not None and pass_sum is not None:
-            self.passes.fold(pass_sum, number, at)
+            fail[0] += (self.rule.fail_table(weight)[classes] * counts[:, None]).sum(axis=0)
+            if passing is not None:
+                passing[0] += (self.rule.pass_table(weight)[classes] * counts[:, None]).sum(axis=0)
+        number, at = np.array([events], dtype=np.int64), np.array([at_us], dtype=np.int64)
+        self.fold(fail, passing, number, at)
 
     def state(self) -> dict[str, Any]:
         """Plain numbers."""
-        return {
-            "fails": self.fails.state(),
-            "passes": None if self.passes is None else self.passes.state(),
-        }
+        passes = None if self.passes is None else self.passes.state()
+        return {"fails": self.fails.state(), "passes": passes}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
         self.fails.restore(state["fails"])
         if self.passes is not None:
             self.passes.restore(state["passes"])
+
+
+def count(rule: Rule, arrivals: list[Arrival]) -> Groups:
+    """A bucket's counts for one gate: weight -> class -> requests."""
+    groups: Groups = {}
+    for arrival in arrivals:
+        found = rule.class_of(arrival.arm, arrival.status, arrival.latency_us)
+        if found != UNCOUNTED and rule.bets[found]:
+            group = groups.setdefault(arrival.weight, {})
+            group[found] = group.get(found, 0) + 1
+    return groups
+
+
+def merge(one: Groups, other: Groups) -> Groups:
+    """Counts of two parts of the same bucket, e.g. of two gateways, together.
+
+    >>> merge({0.1: {1: 2}}, {0.1: {1: 1, 2: 1}})
+    {0.1: {1: 3, 2: 1}}
+    """
+    both = {weight: dict(classes) for weight, classes in one.items()}
+    for weight, classes in other.items():
+        group = both.setdefault(weight, {})
+        for kind, number in classes.items():
+            group[kind] = group.get(kind, 0) + number
+    return both
+
+
+def log_limit(alpha: float) -> float:
+    """What the log evidence of a gate with this part of alpha must reach."""
+    return -math.log(alpha)

@@ -73,3 +73,22 @@ def margin_log_factors(ratios: ArrayLike, weight: float, margin: float, sign: in
     if lowest < 0.0:
         lam = np.minimum(lam, 0.99 / -lowest)
     return np.asarray(np.log1p(sign * lam * (d - margin)))
+
+
+# A share of the candidate that is off by these odds is what the test of the split bets on.
+SPLIT_RATIOS: tuple[float, ...] = (1 / 3, 1 / 1.5, 1 / 1.2, 1 / 1.05, 1.05, 1.2, 1.5, 3.0)
+
+
+def split_log_factors(weight: float) -> Floats:
+    """Log factors of one assignment, shape [2, 8]: of a stable's, of a candidate's.
+
+    Bets that the odds of the candidate are ``SPLIT_RATIOS`` times those drawn, both ways. Assumes:
+    each assignment bets once and was to be the candidate's with probability ``weight`` (by unit:
+    its first visit since the salt; counts of returning users are not binomial). Guarantee: mean 1
+    if the split is as drawn. Waudby-Smith & Ramdas 2024.
+
+    >>> factors = np.exp(split_log_factors(0.1))
+    >>> bool(np.allclose(0.9 * factors[0] + 0.1 * factors[1], 1.0))
+    True
+    """
+    return event_log_factors(SPLIT_RATIOS, weight)

@@ -74,7 +74,9 @@ class Wealth:
         due = self.events // LATE_EVERY
         rows = np.nonzero(due > self.starts)[0]
         if rows.size:
-            prior = LATE_SCALE / (self.starts[rows] + LATE_SCALE) - LATE_SCALE / (due[rows] + LATE_SCALE)
+            prior = LATE_SCALE / (self.starts[rows] + LATE_SCALE) - LATE_SCALE / (
+                due[rows] + LATE_SCALE
+            )
             fresh = np.log(prior)[:, None]
             self.from_later[rows] = np.logaddexp(self.from_later[rows], fresh)
             self.starts[rows] = due[rows]
@@ -101,7 +103,7 @@ class Wealth:
         best = np.max(self.from_start, axis=-1)
         if self.late:
             best = np.maximum(best, np.max(self.from_later, axis=-1))
-        return np.maximum(best, 0.0)
+        return np.asarray(np.maximum(best, 0.0))
 
     def state(self) -> dict[str, Any]:
         """Plain numbers, from which :meth:`restore` makes the same wealth to the bit."""
