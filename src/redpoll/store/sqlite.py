@@ -6,6 +6,7 @@ did the catalog say then, and who changed it" is one look-up.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ class SqliteStore:
         self.path = Path(path)
         self._lock = threading.Lock()
         with self._errors():
+            self._make_private()
             self._db = sqlite3.connect(
                 self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
             )
@@ -53,6 +55,13 @@ class SqliteStore:
         except BaseException:
             self._db.close()
             raise
+
+    def _make_private(self) -> None:
+        """The file is its owner's alone; SQLite gives its WAL the same rights."""
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise sqlite3.OperationalError(error.strerror) from error
 
     def _prepare(self) -> None:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
