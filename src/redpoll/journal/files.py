@@ -7,6 +7,7 @@ from pathlib import Path
 
 from redpoll.clock import Clock, SystemClock
 from redpoll.facts import Entry
+from redpoll.host.paths import DataDir
 from redpoll.journal import reader
 from redpoll.journal.follower import FileFollower
 from redpoll.journal.frames import Wanted
@@ -16,15 +17,15 @@ from redpoll.journal.sync import GroupSync
 from redpoll.journal.wal import WalReader
 from redpoll.journal.writer import ROTATE_BYTES, ROTATE_US, FileWriter
 
-__all__ = ["FileFollower", "FileWriter", "GroupSync", "Journal"]
+__all__ = ["FileFollower", "FileJournal", "FileWriter", "GroupSync", "Journal"]
 
 
-class Journal:
-    """See :class:`redpoll.journal.port.Journal`. Opening nothing until it is asked."""
+class FileJournal:
+    """See :class:`redpoll.journal.port.Journal`. Nothing is opened or made until it is asked for."""
 
     def __init__(
         self,
-        data_dir: Path | str,
+        data_dir: DataDir | Path | str,
         clock: Clock | None = None,
         *,
         rotate_bytes: int = ROTATE_BYTES,
@@ -73,3 +74,6 @@ class Journal:
     def follow(self, cursors: Mapping[str, int] | None = None) -> FileFollower:
         """Start following every stream behind the cursors."""
         return FileFollower(self.layout, cursors or {}, self._clock)
+
+
+Journal = FileJournal

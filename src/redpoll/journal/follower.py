@@ -37,8 +37,10 @@ class _Tail:
 
 
 class FileFollower:
-    """See :class:`redpoll.journal.port.Follower`. ``damaged`` counts files that could not be read
-    to their end, ``unreadable`` frames that hold no known fact.
+    """See :class:`redpoll.journal.port.Follower`.
+
+    ``damaged`` counts files that could not be read to their end, ``unreadable`` frames that hold no
+    known fact.
     """
 
     def __init__(

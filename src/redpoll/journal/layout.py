@@ -12,8 +12,10 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 from redpoll import facts
+from redpoll.host.paths import DataDir
 
 WAL_SUFFIX = ".wal"
 BAD_SUFFIX = ".wal.bad"  # a damaged file that the sealer has set aside, whole
@@ -45,9 +47,11 @@ class Segment(NamedTuple):
 class Layout:
     """The journal's folders in a data folder."""
 
-    def __init__(self, data_dir: Path | str) -> None:
-        self.root = Path(data_dir).resolve() / "journal"
-        self.wal = self.root / "wal"
+    def __init__(self, data_dir: DataDir | Path | str) -> None:
+        data = data_dir if isinstance(data_dir, DataDir) else DataDir(data_dir)
+        self.data = data
+        self.root = data.journal
+        self.wal = data.wal
         self.ledger = self.wal / LEDGER
 
     def wal_path(self, stream: str, first: int) -> Path:
@@ -61,7 +65,7 @@ class Layout:
 
     def partition(self, kind: str, model: str, hour: str) -> Path:
         """The folder of one fact, model and hour."""
-        return self.root / kind / f"model={model}" / f"hour={hour}"
+        return self.root / kind / f"model={quote(model, safe='')}" / f"hour={hour}"
 
     def wals(self) -> dict[str, list[Wal]]:
         """Every stream's write-ahead files, streams by name, files by their first sequence."""
@@ -89,7 +93,8 @@ class Layout:
         """
         found: list[Segment] = []
         for kind in facts.NAMES if kinds is None else kinds:
-            for model, folder in _partitions(self.root / kind, "model="):
+            for quoted, folder in _partitions(self.root / kind, "model="):
+                model = unquote(quoted)
                 if models is not None and model not in models:
                     continue
                 for hour, hour_folder in _partitions(folder, "hour="):
@@ -103,14 +108,19 @@ class Layout:
         match = _SEGMENT.match(parts[-1])
         if len(parts) != 4 or match is None:
             return None
-        kind, model, hour = parts[0], parts[1].removeprefix("model="), parts[2][len("hour=") :]
+        kind, model, hour = (
+            parts[0],
+            unquote(parts[1].removeprefix("model=")),
+            parts[2][len("hour=") :],
+        )
         first, last = int(match["first"]), int(match["last"])
         return Segment(match["stream"], first, last, kind, model, hour, str(self.root / relative))
 
 
 def locked(descriptor: int) -> bool:
-    """Whether a writer holds this file. Asking never gets into a writer's way: files get their
-    lock before they get their name.
+    """Whether a writer holds this file.
+
+    Asking never gets into a writer's way: files get their lock before they get their name.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -73,7 +73,7 @@ class LedgerReader:
 
     def _same(self) -> bool:
         try:
-            found = os.stat(self._path)
+            found = self._path.stat()
         except FileNotFoundError:
             return self._descriptor is None
         if self._descriptor is None:

@@ -8,6 +8,7 @@ segments, and where a file vanishes before it is opened the stream is listed aga
 from __future__ import annotations
 
 import heapq
+import importlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -94,9 +95,10 @@ def sealed(segments: Sequence[Segment], after: int, raw: bool) -> Iterator[Entry
 
 
 def _segment(segment: Segment, after: int, raw: bool) -> Iterator[Entry]:
-    from redpoll.journal import parquet  # processes that never meet a sealed file do not load it
-
-    return parquet.entries(segment, after, raw)
+    # Whoever never meets a sealed file never loads Arrow: the gateway must not.
+    parquet = importlib.import_module("redpoll.journal.parquet")
+    found: Iterator[Entry] = parquet.entries(segment, after, raw)
+    return found
 
 
 def _merged(wals: Sequence[Wal], segments: Sequence[Segment], want: Wanted) -> Iterator[Entry]:

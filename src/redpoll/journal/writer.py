@@ -23,8 +23,10 @@ _pack, _encode = frames.AFTER_CRC.pack, frames.encode_fact
 
 
 class FileWriter:
-    """See :class:`redpoll.journal.port.Writer`. A file gets its lock before it gets its name, so
-    whoever finds a stream whose newest file is not locked knows that its writer is gone.
+    """See :class:`redpoll.journal.port.Writer`.
+
+    A file gets its lock before it gets its name, so whoever finds a stream whose newest file is not
+    locked knows that its writer is gone.
     """
 
     _descriptor = -1
@@ -104,8 +106,10 @@ class FileWriter:
         self._beats += 1
 
     def flush(self) -> None:
-        """One ``write``. What a refusing disk took of it stays taken: the rest is kept and goes on
-        where it stopped, in the middle of a frame if need be, so no frame is ever torn but the last.
+        """Write all that is buffered, at once.
+
+        What a refusing disk took of it stays taken: the rest is kept and goes on where it stopped,
+        in the middle of a frame if need be, so no frame is ever torn but the last.
         """
         if not self._buffer:
             return
@@ -179,7 +183,7 @@ class FileWriter:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.write(descriptor, start) != len(start):
                 raise OSError(28, "the first bytes of a file were cut short")
-            os.rename(hidden, path)
+            hidden.rename(path)
         except OSError:
             os.close(descriptor)
             hidden.unlink(missing_ok=True)
