@@ -1,0 +1,137 @@
+"""Which versions answer: workers as the supervisor tells, remote backends as they answer a probe."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from redpoll.catalog import Record, Version
+from redpoll.host.paths import DataDir
+
+PROBE_TIMEOUT_S = 2.0
+PROBE_EVERY_S = 1.0
+PROBE_ANSWER_MAX = 4096
+
+
+class VersionHealth(Record, frozen=True, kw_only=True):
+    """Whether a version answers now."""
+
+    ready: bool
+    state: str  # ready | starting | backoff | stopped | unreachable | unknown
+    detail: str = ""  # why it is not ready
+    workers: int = 0  # that are ready
+    restarts: int = 0
+
+
+class HealthBook:
+    """What is known now; reading it is cheap."""
+
+    def __init__(self, data: DataDir) -> None:
+        self._data = data
+        self._stamp: tuple[int, int] | None = None
+        self._workers: dict[str, dict[str, Any]] = {}
+        self._probes: dict[tuple[str, str], VersionHealth] = {}
+        self._probed: dict[tuple[str, str], float] = {}
+
+    def refresh(self) -> None:
+        """Read ``workers.json`` again where it changed."""
+        with contextlib.suppress(OSError, ValueError):
+            found = self._data.workers.stat()
+            stamp = (found.st_mtime_ns, found.st_ino)
+            if stamp != self._stamp:
+                self._workers = json.loads(self._data.workers.read_bytes())
+                self._stamp = stamp
+
+    def version(self, model: str, version: Version) -> VersionHealth:
+        """A version's health as last seen."""
+        if version.kind == "http":
+            unknown = VersionHealth(ready=False, state="unknown", detail="not asked yet")
+            return self._probes.get((model, version.name), unknown)
+        mine = [
+            worker
+            for worker in self._workers.values()
+            if worker.get("model") == model and worker.get("version") == version.name
+        ]
+        ready = [worker for worker in mine if worker.get("state") == "ready"]
+        restarts = sum(int(worker.get("restarts", 0)) for worker in mine)
+        if len(ready) >= version.workers:
+            return VersionHealth(ready=True, state="ready", workers=len(ready), restarts=restarts)
+        waiting = next((worker for worker in mine if worker.get("state") != "ready"), None)
+        if waiting is None:
+            return VersionHealth(
+                ready=False, state="stopped", detail="its worker does not run", restarts=restarts
+            )
+        return VersionHealth(
+            ready=False,
+            state=str(waiting.get("state", "starting")),
+            detail=_why(waiting),
+            workers=len(ready),
+            restarts=restarts,
+        )
+
+    async def probe(self, targets: Iterable[tuple[str, Version]]) -> None:
+        """Ask remote backends that were not asked for a while, all at once."""
+        now = asyncio.get_running_loop().time()
+        due = [
+            (model, version)
+            for model, version in targets
+            if version.kind == "http"
+            and now - self._probed.get((model, version.name), -1e9) >= PROBE_EVERY_S
+        ]
+        for model, version in due:
+            self._probed[(model, version.name)] = now
+        found = await asyncio.gather(*(probe(version) for _, version in due))
+        for (model, version), health in zip(due, found, strict=True):
+            self._probes[(model, version.name)] = health
+
+
+async def probe(version: Version) -> VersionHealth:
+    """``GET <url>/ready`` of a remote backend, with a time limit."""
+    url = urlsplit(version.backend)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    path = (url.path.rstrip("/") or "") + "/ready"
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            line = await _ask(url.hostname or "", port, path, url.scheme == "https")
+    except TimeoutError:
+        detail = f"{version.backend}/ready did not answer within {PROBE_TIMEOUT_S:.0f} s"
+        return VersionHealth(ready=False, state="unreachable", detail=detail)
+    except (OSError, ValueError) as error:
+        detail = f"{version.backend} could not be reached: {error}"
+        return VersionHealth(ready=False, state="unreachable", detail=detail)
+    words = line.split(None, 2)
+    status = words[1] if len(words) > 1 and words[0].startswith("HTTP/1.") else "no HTTP"
+    if status == "200":
+        return VersionHealth(ready=True, state="ready", workers=1)
+    detail = f"{version.backend}/ready answered {status}"
+    return VersionHealth(ready=False, state="starting", detail=detail)
+
+
+async def _ask(host: str, port: int, path: str, tls: bool) -> str:
+    context = ssl.create_default_context() if tls else None
+    reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=PROBE_ANSWER_MAX)
+    try:
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode()
+        )
+        await writer.drain()
+        return (await reader.readline()).decode("latin-1").strip()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def _why(worker: dict[str, Any]) -> str:
+    state = worker.get("state", "starting")
+    text = str(worker.get("detail") or worker.get("last_exit") or "").strip()
+    words = {
+        "backoff": "its worker crashed and waits to be started again",
+        "stopped": "its worker does not run",
+    }.get(str(state), "its worker is still loading")
+    return f"{words}: {text}" if text else words

@@ -1,0 +1,235 @@
+"""From state, evidence and traffic to the records that pages, API and CLI show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from redpoll.catalog import Model, Version
+from redpoll.control.engine import Engine
+from redpoll.control.watch import Watch
+from redpoll.rollout import sentences
+from redpoll.rollout.commands import possible
+from redpoll.rollout.evidence_records import ArmReading, Reading
+from redpoll.rollout.machine import step_requests
+from redpoll.rollout.machine_fold import plain
+from redpoll.rollout.machine_state import ModelState, RolloutState
+from redpoll.rollout.plan import weight_of
+from redpoll.store.artifacts import fingerprint
+from redpoll.views import ArmView, GateView, ModelView, Overview, RolloutView, StepView
+
+
+def overview(engine: Engine) -> Overview:
+    """All models, newest decisions, and what needs a person."""
+    now_us = engine.clock.now_us()
+    models = tuple(model_view(engine, model) for _, model in engine.models())
+    needs = [model.needs for model in models if model.needs]
+    if not models:
+        sentence = "There is no model yet; apply a redpoll.toml."
+    elif needs:
+        sentence = needs[0] if len(needs) == 1 else f"{len(needs)} models need you: {needs[0]}"
+    else:
+        sentence = "Nothing needs you."
+    return Overview(
+        models=models,
+        sentence=sentence,
+        as_of_us=engine.as_of_us,
+        age_s=age_s(engine, now_us),
+        alerts=tuple(needs),
+        decisions=tuple(reversed(list(engine.decisions)[-20:])),
+    )
+
+
+def age_s(engine: Engine, now_us: int) -> float:
+    """How old what was folded is, seconds."""
+    return round(max(0, now_us - engine.as_of_us) / 1e6, 3) if engine.as_of_us else 0.0
+
+
+def model_view(engine: Engine, model: Model) -> ModelView:
+    """A model's row on *Now*."""
+    now_us, state = engine.clock.now_us(), engine.state(model.name)
+    rollout, active = state.rollout, state.active
+    shown = None if rollout is None else rollout_view(engine, state, rollout)
+    total = engine.traffic.total(model.name, now_us)
+    share, of = engine.traffic.of(model.name).unit_share(now_us)
+    names = [name for name in (state.live, active.version if active else None) if name]
+    return ModelView(
+        name=model.name,
+        live=state.live,
+        candidate=active.version if active else None,
+        weight=active.weight if active else 0.0,
+        generation=state.generation,
+        unit=model.unit,
+        requests_per_second=total.requests_per_second,
+        error_rate=total.bad / total.requests if total.requests else None,
+        p95_ms=total.p95_ms,
+        unit_share=share if of and model.unit != "request" else None,
+        sentence=sentences.model_line(state, shown.sentence if shown else "", now_us),
+        needs=sentences.needs(state),
+        rollout=shown,
+        arms=engine.traffic.view(model.name, names, now_us),
+        versions=version_rows(engine, model),
+    )
+
+
+def version_rows(engine: Engine, model: Model) -> tuple[dict[str, Any], ...]:
+    """The model's versions with what they are and how they do."""
+    return tuple(_version_row(engine, model, version) for version in model.versions)
+
+
+def _version_row(engine: Engine, model: Model, version: Version) -> dict[str, Any]:
+    state, now_us = engine.state(model.name), engine.clock.now_us()
+    active = state.active
+    health = engine.health.version(model.name, version)
+    part = "idle"
+    if version.name == state.live:
+        part = "live"
+    elif active is not None and version.name == active.version:
+        part = "candidate"
+    elif state.warm.get(version.name, 0) > now_us:
+        part = "warm"
+    return {
+        "name": version.name,
+        "backend": version.backend,
+        "state": health.state if part != "idle" or version.kind == "http" else "stopped",
+        "detail": health.detail if part != "idle" else "",
+        "part": part,
+        "fingerprint": fingerprint(version),
+        "workers": health.workers,
+        "restarts": health.restarts,
+    }
+
+
+def rollout_view(engine: Engine, state: ModelState, rollout: RolloutState) -> RolloutView:
+    """A rollout, whole."""
+    now_us = engine.clock.now_us()
+    watch = engine.watches.get(state.name)
+    if watch is not None and watch.id != rollout.id:
+        watch = None
+    reading = watch.reading if watch is not None else None
+    health = engine.health_of(rollout)
+    as_of = reading.last_closed_us if reading is not None and rollout.active else engine.as_of_us
+    newest = state.rollout is not None and state.rollout.id == rollout.id
+    return RolloutView(
+        id=rollout.id,
+        model=rollout.model,
+        version=rollout.version,
+        stable=rollout.stable,
+        strategy=rollout.plan.strategy,
+        state=rollout.state,
+        step=rollout.step,
+        weight=rollout.weight,
+        sentence=sentences.now(rollout, reading),
+        next_sentence=sentences.next_step(
+            rollout, reading, health, now_us, _lately(engine, rollout, watch, now_us)
+        ),
+        gates=_gates(rollout, reading),
+        steps=_steps(rollout, reading),
+        arms=_arms(engine, rollout, reading, now_us),
+        started_us=rollout.started_us,
+        since_us=rollout.since_us,
+        as_of_us=as_of,
+        age_s=round(max(0, now_us - as_of) / 1e6, 3) if as_of else 0.0,
+        generation=state.generation,
+        salt_epoch=rollout.epoch,
+        plan=msgspec.to_builtins(rollout.plan),
+        spec_digest=rollout.spec_digest,
+        false_alarm=sentences.false_alarm(rollout),
+        actions=possible(state) if newest else (),
+        observed_share=_share(watch),
+        observed_requests=watch.share[0] if watch is not None else 0,
+    )
+
+
+def _lately(
+    engine: Engine, rollout: RolloutState, watch: Watch | None, now_us: int
+) -> sentences.Lately:
+    view = engine.traffic.view(rollout.model, [rollout.version], now_us)[0]
+    return sentences.Lately(
+        requests_per_second=view.requests_per_second or None,
+        last_us=watch.last_candidate_us if watch is not None else None,
+    )
+
+
+def _share(watch: Watch | None) -> float | None:
+    if watch is None or not watch.share[0]:
+        return None
+    return watch.share[1] / watch.share[0]
+
+
+def _gates(rollout: RolloutState, reading: Reading | None) -> tuple[GateView, ...]:
+    if reading is None:
+        return tuple(
+            GateView(
+                metric=str(gate["metric"]),
+                kind="guardrail",
+                answer=str(gate["answer"]),
+                evidence=float(gate["evidence"]),
+                limit=float(gate["limit"]),
+                sentence=str(gate["sentence"]),
+            )
+            for gate in rollout.last.get("gates", [])
+        )
+    return tuple(
+        GateView(
+            metric=gate.metric,
+            kind=gate.kind,
+            answer=gate.answer,
+            evidence=plain(gate.log_evidence),
+            limit=plain(gate.log_limit),
+            sentence=gate.sentence,
+            slice=gate.slice,
+            pass_evidence=gate.pass_evidence,
+            pass_limit=gate.pass_limit,
+        )
+        for gate in reading.gates
+    )
+
+
+def _steps(rollout: RolloutState, reading: Reading | None) -> tuple[StepView, ...]:
+    found: list[StepView] = []
+    for index, step in enumerate(rollout.plan.steps):
+        now = rollout.begun and index == rollout.step and rollout.state != "promoted"
+        done = index < rollout.step or rollout.state == "promoted"
+        weight = weight_of(rollout.plan, index)
+        counted = reading.by_weight.get(weight, 0) if reading is not None and done else 0
+        found.append(
+            StepView(
+                weight=weight,
+                pause_s=step.pause_s,
+                state="now" if now else "done" if done else "next",
+                since_us=rollout.step_since_us if now else None,
+                requests=step_requests(rollout, reading) if now else counted,
+            )
+        )
+    return tuple(found)
+
+
+def _arms(
+    engine: Engine, rollout: RolloutState, reading: Reading | None, now_us: int
+) -> tuple[ArmView, ...]:
+    names = [rollout.stable, rollout.version]
+    lately = engine.traffic.view(rollout.model, names, now_us)
+    if reading is None:
+        return tuple(
+            ArmView(version=one.version, requests_per_second=one.requests_per_second)
+            for one in lately
+        )
+    return _merged((reading.stable, reading.candidate), lately)
+
+
+def _merged(arms: Sequence[ArmReading], lately: Sequence[ArmView]) -> tuple[ArmView, ...]:
+    return tuple(
+        ArmView(
+            version=arm.version,
+            requests=arm.requests,
+            bad=arm.bad,
+            by_status=arm.by_status,
+            p50_ms=None if arm.p50_us is None else round(arm.p50_us / 1000, 3),
+            p95_ms=None if arm.p95_us is None else round(arm.p95_us / 1000, 3),
+            requests_per_second=one.requests_per_second,
+        )
+        for arm, one in zip(arms, lately, strict=True)
+    )

@@ -1,0 +1,220 @@
+"""What each model's versions did in the last minute: a rolling fold of requests and answers.
+
+It is for *Now* and never for a gate. Counts lie in seconds of the answer's time; latencies in log
+bins of 5 %, so a quantile is right to within that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from redpoll.facts import Answer, Entry, Request
+from redpoll.views import ArmView
+
+WINDOW_S = 60
+RECENT_LATENCIES = 2000  # of the live version, for the reference of the next rollout
+RATE_HOURS = 60  # minutes of request counts that "the last hour's rate" rests on
+_LOG_STEP = math.log(1.05)
+
+
+def bin_of(latency_us: int) -> int:
+    """The log bin of a latency."""
+    return int(math.log(max(latency_us, 1)) / _LOG_STEP)
+
+
+def middle_ms(index: int) -> float:
+    """A bin's middle in milliseconds."""
+    return math.exp((index + 0.5) * _LOG_STEP) / 1000.0
+
+
+def quantile_ms(bins: dict[int, int], share: float) -> float | None:
+    """A quantile of binned latencies, None where there are none."""
+    total = sum(bins.values())
+    if total == 0:
+        return None
+    seen, wanted = 0, share * total
+    for index in sorted(bins):
+        seen += bins[index]
+        if seen >= wanted:
+            return round(middle_ms(index), 3)
+    return None
+
+
+class Second:
+    """What one version did in one second."""
+
+    __slots__ = ("bins", "status", "time_s")
+
+    def __init__(self, time_s: int) -> None:
+        self.time_s = time_s
+        self.status: dict[str, int] = {}
+        self.bins: dict[int, int] = {}
+
+
+class VersionTraffic:
+    """One version's last minute."""
+
+    def __init__(self) -> None:
+        self.seconds: deque[Second] = deque(maxlen=WINDOW_S + 1)
+
+    def add(self, time_us: int, status: str, latency_us: int) -> None:
+        """Count one live answer."""
+        time_s = time_us // 1_000_000
+        if not self.seconds or self.seconds[-1].time_s < time_s:
+            self.seconds.append(Second(time_s))
+        second = self.seconds[-1]  # streams interleave: a second early or late does no harm
+        second.status[status] = second.status.get(status, 0) + 1
+        index = bin_of(latency_us)
+        second.bins[index] = second.bins.get(index, 0) + 1
+
+    def view(self, version: str, now_us: int) -> ArmView:
+        """The last minute as a page shows it."""
+        since = now_us // 1_000_000 - WINDOW_S
+        status: dict[str, int] = {}
+        bins: dict[int, int] = {}
+        for second in self.seconds:
+            if second.time_s < since:
+                continue
+            for key, count in second.status.items():
+                status[key] = status.get(key, 0) + count
+            for index, count in second.bins.items():
+                bins[index] = bins.get(index, 0) + count
+        total = sum(status.values())
+        return ArmView(
+            version=version,
+            requests=total,
+            bad=total - status.get("ok", 0),
+            by_status=status,
+            p50_ms=quantile_ms(bins, 0.5),
+            p95_ms=quantile_ms(bins, 0.95),
+            requests_per_second=round(total / WINDOW_S, 3),
+        )
+
+
+class ModelTraffic:
+    """One model: its versions, its units, and what the next rollout wants to know."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, VersionTraffic] = {}
+        self.minutes: deque[tuple[int, int, int]] = deque(maxlen=RATE_HOURS)  # minute, n, units
+        self.latencies: dict[str, deque[int]] = {}
+
+    def request(self, time_us: int, has_unit: bool) -> None:
+        """Count one arrival."""
+        minute = time_us // 60_000_000
+        if not self.minutes or self.minutes[-1][0] < minute:
+            self.minutes.append((minute, 0, 0))
+        at, count, units = self.minutes[-1]
+        self.minutes[-1] = (at, count + 1, units + has_unit)
+
+    def answer(self, time_us: int, answer: Answer) -> None:
+        """Count one live answer."""
+        if answer.version not in self.versions:
+            self.versions[answer.version] = VersionTraffic()
+            self.latencies[answer.version] = deque(maxlen=RECENT_LATENCIES)
+        self.versions[answer.version].add(time_us, answer.status, answer.latency_us)
+        if answer.status == "ok":
+            self.latencies[answer.version].append(answer.latency_us)
+
+    def rate(self, now_us: int) -> float:
+        """Requests a second over the last hour (or as long as is known, at least a minute)."""
+        minute = now_us // 60_000_000
+        recent = [(at, n) for at, n, _ in self.minutes if at > minute - 60]
+        if not recent:
+            return 0.0
+        seconds = max(60.0, now_us / 1e6 - recent[0][0] * 60.0)
+        return sum(n for _, n in recent) / seconds
+
+    def unit_share(self, now_us: int) -> tuple[float | None, int]:
+        """The share of recent requests that carried the unit, and of how many."""
+        minute = now_us // 60_000_000
+        recent = [(n, units) for at, n, units in self.minutes if at > minute - 10]
+        total = sum(n for n, _ in recent)
+        return (sum(units for _, units in recent) / total if total else None), total
+
+
+class Traffic:
+    """All models. ``add`` is called with every new entry."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, ModelTraffic] = {}
+
+    def of(self, model: str) -> ModelTraffic:
+        """A model's traffic, empty at first."""
+        if model not in self.models:
+            self.models[model] = ModelTraffic()
+        return self.models[model]
+
+    def add(self, entry: Entry) -> None:
+        """Count a request or a live answer; other facts are none of this view's business."""
+        fact = entry.fact
+        if isinstance(fact, Answer):
+            if fact.role == "live":
+                self.of(entry.model).answer(entry.time_us, fact)
+        elif isinstance(fact, Request):
+            self.of(entry.model).request(entry.time_us, fact.unit is not None)
+
+    def view(self, model: str, versions: Iterable[str], now_us: int) -> tuple[ArmView, ...]:
+        """The last minute of these versions."""
+        mine = self.of(model).versions
+        return tuple(
+            mine[name].view(name, now_us) if name in mine else ArmView(version=name)
+            for name in versions
+        )
+
+    def total(self, model: str, now_us: int) -> ArmView:
+        """The last minute of a model, all versions together."""
+        return merge(
+            [one.view(name, now_us) for name, one in self.of(model).versions.items()],
+            self._bins(model, now_us),
+        )
+
+    def _bins(self, model: str, now_us: int) -> dict[int, int]:
+        since = now_us // 1_000_000 - WINDOW_S
+        bins: dict[int, int] = {}
+        for one in self.of(model).versions.values():
+            for second in one.seconds:
+                if second.time_s >= since:
+                    for index, count in second.bins.items():
+                        bins[index] = bins.get(index, 0) + count
+        return bins
+
+    def state(self) -> dict[str, Any]:
+        """What a restart wants back: the minutes and the latencies."""
+        return {
+            name: {
+                "minutes": list(one.minutes),
+                "latencies": {version: list(seen) for version, seen in one.latencies.items()},
+            }
+            for name, one in self.models.items()
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state` gave."""
+        for name, kept in state.items():
+            mine = self.of(name)
+            mine.minutes.extend((int(a), int(b), int(c)) for a, b, c in kept["minutes"])
+            for version, seen in kept["latencies"].items():
+                mine.versions.setdefault(version, VersionTraffic())
+                mine.latencies[version] = deque((int(x) for x in seen), maxlen=RECENT_LATENCIES)
+
+
+def merge(views: list[ArmView], bins: dict[int, int]) -> ArmView:
+    """Several versions' minutes as one."""
+    status: dict[str, int] = {}
+    for view in views:
+        for key, count in view.by_status.items():
+            status[key] = status.get(key, 0) + count
+    total = sum(status.values())
+    return ArmView(
+        version="all",
+        requests=total,
+        bad=total - status.get("ok", 0),
+        by_status=status,
+        p50_ms=quantile_ms(bins, 0.5),
+        p95_ms=quantile_ms(bins, 0.95),
+        requests_per_second=round(total / WINDOW_S, 3),
+    )

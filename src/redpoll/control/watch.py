@@ -1,0 +1,168 @@
+"""One rollout under watch: its evidence, its curves, its failures, its observed share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redpoll.catalog import Record
+from redpoll.facts import Answer, Entry, Request
+from redpoll.rollout.evidence import Evidence, Reading
+from redpoll.rollout.machine_fold import plain
+from redpoll.rollout.machine_state import RolloutState
+from redpoll.rollout.plan import spec_of
+from redpoll.views import EvidencePoint
+
+CURVE_POINTS = 400  # a gate; when full every other point is dropped and the grid coarsens
+FAILURES_KEPT = 20
+OPEN_KEPT = 20_000  # requests to the candidate that have no answer yet
+BUCKET_US = 100_000
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """Where a failed request of the candidate stands in the journal."""
+
+    prediction_id: str
+    time_us: int
+    status: str
+    error_code: str | None
+    latency_us: int
+    request: tuple[str, int]  # stream, sequence
+    answer: tuple[str, int]
+    shadow: tuple[str, int] | None = None  # the stable's answer to the same request
+
+
+class Curve:
+    """A gate's evidence over time, bounded."""
+
+    def __init__(self, points: list[tuple[int, float]] | None = None, grid_us: int = 1_000_000):
+        self.points = points or []
+        self.grid_us = grid_us
+
+    def add(self, time_us: int, log_value: float) -> None:
+        """One more point; the newest always stands, older ones on a grid."""
+        points = self.points
+        if len(points) >= 2 and points[-1][0] - points[-2][0] < self.grid_us:
+            points[-1] = (time_us, log_value)
+        else:
+            points.append((time_us, log_value))
+        if len(points) > CURVE_POINTS:
+            del points[1:-1:2]
+            self.grid_us *= 2
+
+
+class Watch:
+    """Folds entries for one rollout; ``close`` moves its evidence on."""
+
+    def __init__(self, rollout: RolloutState) -> None:
+        self.id = rollout.id
+        self.generation = rollout.evidence_generation
+        self.set = rollout.evidence_set
+        self.epoch = rollout.epoch
+        self.evidence = Evidence.start(spec_of(rollout))
+        self.reading: Reading | None = None
+        self.curves: dict[str, Curve] = {}
+        self.failures: list[Failure] = []
+        self.share_since_us = max(rollout.step_since_us, rollout.ended_us or 0)
+        self.share = [0, 0]  # requests since then, of them to the candidate
+        self.last_candidate_us: int | None = None  # arrival of the candidate's newest request
+        self.over = not rollout.active  # only the share and the stable's answers still matter
+        self._oldest: int | None = None  # the oldest arrival that is not counted yet, or less
+        self._open: dict[str, tuple[str, int]] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Fold one entry; anything that is not this rollout's is left alone."""
+        fact = entry.fact
+        if isinstance(fact, Request):
+            self._request(entry, fact)
+        elif isinstance(fact, Answer):
+            if fact.role == "shadow":
+                self._shadow(entry, fact)
+            elif fact.role == "live":
+                self._answer(entry, fact)
+                if not self.over:
+                    self.evidence.add(entry)
+
+    def _request(self, entry: Entry, fact: Request) -> None:
+        if entry.time_us >= self.share_since_us:
+            self.share[0] += 1
+            self.share[1] += fact.arm == "candidate"
+        if self.over or fact.rollout_id != self.id or fact.route_generation < self.generation:
+            return
+        self.evidence.add(entry)
+        bucket_us = entry.time_us // BUCKET_US * BUCKET_US
+        self._oldest = bucket_us if self._oldest is None else min(self._oldest, bucket_us)
+        if fact.arm == "candidate":
+            self.last_candidate_us = max(self.last_candidate_us or 0, entry.time_us)
+            self._open[fact.prediction_id] = (entry.stream, entry.sequence)
+            if len(self._open) > OPEN_KEPT:
+                del self._open[next(iter(self._open))]
+
+    def _answer(self, entry: Entry, fact: Answer) -> None:
+        request = self._open.pop(fact.prediction_id, None)
+        if request is None or fact.status == "ok":
+            return
+        self.failures.append(
+            Failure(
+                prediction_id=fact.prediction_id,
+                time_us=entry.time_us,
+                status=fact.status,
+                error_code=fact.error_code,
+                latency_us=fact.latency_us,
+                request=request,
+                answer=(entry.stream, entry.sequence),
+            )
+        )
+        del self.failures[:-FAILURES_KEPT]
+
+    def _shadow(self, entry: Entry, fact: Answer) -> None:
+        for index, failure in enumerate(self.failures):
+            if failure.prediction_id == fact.prediction_id:
+                found = (entry.stream, entry.sequence)
+                changed: dict[str, Any] = {"shadow": found}
+                self.failures[index] = Failure(**(_fields(failure) | changed))
+
+    def close(self, bound_us: int) -> bool:
+        """Fold the buckets that are whole by then; True where any was."""
+        before = self.reading.last_closed_us if self.reading is not None else -1
+        self.evidence.close(bound_us)
+        self.reading = self.evidence.read()
+        self._oldest = self.reading.oldest_open_us
+        if self.reading.last_closed_us == before:
+            return False
+        for gate in self.reading.gates:
+            curve = self.curves.setdefault(gate.metric, Curve())
+            curve.add(self.reading.last_closed_us, gate.log_evidence)
+        return True
+
+    def oldest_open_us(self) -> int | None:
+        """Where the oldest bucket that is not closed yet begins; None: nothing is open."""
+        return self._oldest
+
+    def follow(self, rollout: RolloutState) -> None:
+        """Take over what a Decision changed: epochs, evidence set aside, the share's start."""
+        self.over = not rollout.active
+        since_us = max(rollout.step_since_us, rollout.ended_us or 0)
+        if since_us != self.share_since_us:
+            self.share_since_us, self.share = since_us, [0, 0]
+        if rollout.evidence_set != self.set:
+            self.set, self.generation = rollout.evidence_set, rollout.evidence_generation
+            self.evidence, self.reading = Evidence.start(spec_of(rollout)), None
+            self.epoch = rollout.epoch
+            self._open.clear()
+            self._oldest = None
+        elif rollout.epoch != self.epoch:
+            self.epoch = rollout.epoch
+            self.evidence.new_epoch(rollout.step_since_us, rollout.step_generation)
+
+    def points(self) -> tuple[EvidencePoint, ...]:
+        """All curves, in order of time."""
+        found = [
+            EvidencePoint(time_us=at, metric=metric, evidence=plain(value))
+            for metric, curve in self.curves.items()
+            for at, value in curve.points
+        ]
+        return tuple(sorted(found, key=lambda point: point.time_us))
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__struct_fields__}
