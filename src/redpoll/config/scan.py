@@ -47,6 +47,7 @@ class Spots:
     def __init__(self) -> None:
         self.by_path: dict[Path, Spot] = {}
         self.headers: dict[Path, Header] = {}
+        self.again: dict[int, int] = {}  # line of a key given twice -> line where it stood first
 
     def line(self, path: Path) -> int:
         """The line of a key, or of the nearest table around it; 1 where nothing is known."""
@@ -73,6 +74,7 @@ class _Scanner:
         self.spots = Spots()
         self._line = 1
         self._counted = 0  # up to where line ends are counted: the text is read once
+        self._first: dict[Path, int] = {}
         self._arrays: dict[Path, int] = {}  # [[table]]: the index of its newest element
 
     def line(self) -> int:
@@ -161,6 +163,9 @@ class _Scanner:
     def _note(self, path: Path, line: int, raw: str = "") -> None:
         for length in range(1, len(path)):
             self.spots.by_path.setdefault(path[:length], Spot(line))
+        first = self._first.setdefault(path, line)
+        if first != line:
+            self.spots.again.setdefault(line, first)
         self.spots.by_path[path] = Spot(line, raw)
 
     def _pair(self, prefix: Path, depth: int) -> None:

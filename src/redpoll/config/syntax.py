@@ -101,14 +101,7 @@ def _value_hint(key: str, value: str) -> str:
 
 def _twice(written: str, pair: re.Match[str] | None, line: int, spots: Spots) -> str:
     name = pair[1] if pair else written.strip("[] ")
-    first = next(
-        (
-            spot.line
-            for path, spot in spots.by_path.items()
-            if ".".join(str(part) for part in path).endswith(name) and spot.line < line
-        ),
-        0,
-    )
+    first = spots.again.get(line)
     where = f"; it stands in line {first} already" if first else ""
     return f"{name} is given twice{where}; keep one of them"
 

@@ -177,8 +177,7 @@ def check_of_concurrent_writers_each_change_counts_once(open_store: OpenStore) -
         try:
             store = open_store()
             start.wait(10)
-            for index in range(WRITES):
-                revisions.append(_add(store, f"m{thread}-{index}"))
+            revisions.extend(_add(store, f"m{thread}-{index}") for index in range(WRITES))
         except BaseException as error:
             failures.append(error)
 
