@@ -13,21 +13,20 @@ import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from redpoll.catalog import Model, Plan
+from redpoll.catalog import Config, Plan
 from redpoll.clock import Clock
-from redpoll.control import publish, render
+from redpoll.control import applying, asking, publish, render
 from redpoll.control.engine import Engine
-from redpoll.errors import RedpollError, closest
+from redpoll.control.events import Events
+from redpoll.errors import RedpollError
 from redpoll.host.lock import FileLock, acquire
 from redpoll.host.paths import DataDir
 from redpoll.journal.port import Journal
 from redpoll.rollout import commands
-from redpoll.rollout.commands import Asked, Start
-from redpoll.rollout.machine_state import ModelState, RolloutState
-from redpoll.rollout.plan import length
 from redpoll.routes import Route
 from redpoll.store.port import CatalogStore
 from redpoll.views import (
+    ApplyLine,
     DecisionView,
     EvidencePoint,
     FailureView,
@@ -37,9 +36,6 @@ from redpoll.views import (
 )
 
 POLL_S = 0.05
-EVENTS_QUEUED = 1000  # Decisions a slow reader may be behind before it is let go
-UNIT_SHARE_MIN = 0.9
-UNIT_SHARE_OF = 50  # requests it takes to say how many carry the unit
 
 _log = logging.getLogger("redpoll.control")
 
@@ -57,8 +53,8 @@ class Control:
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.engine = Engine(data, journal, store, clock, random_bytes)
-        self.engine.on_decision.append(self._tell)
-        self._queues: set[asyncio.Queue[DecisionView | None]] = set()
+        self._events = Events()
+        self.engine.on_decision.append(self._events.tell)
         self._tasks: list[asyncio.Task[None]] = []
         self._lock: FileLock | None = None
 
@@ -77,8 +73,7 @@ class Control:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for queue in self._queues:
-            queue.put_nowait(None)
+        self._events.tell(None)
         with contextlib.suppress(RedpollError):
             self.engine.close()
         if self._lock is not None:
@@ -105,12 +100,6 @@ class Control:
             await self.engine.health.probe(targets)
             await asyncio.sleep(0.25)
 
-    def _tell(self, decision: DecisionView) -> None:
-        for queue in self._queues:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(decision)
-
     # what faces read
     def overview(self) -> Overview:
         """Everything that *Now* shows."""
@@ -118,11 +107,11 @@ class Control:
 
     def model(self, name: str) -> ModelView:
         """One model; RP-102 where there is none of that name."""
-        return render.model_view(self.engine, self._model(name)[1])
+        return render.model_view(self.engine, asking.model(self.engine, name)[1])
 
     def rollouts(self, model: str) -> tuple[RolloutView, ...]:
         """The model's rollouts, newest first."""
-        self._model(model)
+        asking.model(self.engine, model)
         state = self.engine.state(model)
         newest = () if state.rollout is None else (state.rollout,)
         return tuple(
@@ -131,7 +120,7 @@ class Control:
 
     def rollout(self, name: str) -> RolloutView:
         """By its id, or a model's newest; RP-400 where there is none."""
-        return render.rollout_view(self.engine, *self._rollout(name))
+        return render.rollout_view(self.engine, *asking.rollout(self.engine, name))
 
     def decisions(self, name: str | None = None, limit: int = 50) -> tuple[DecisionView, ...]:
         """The newest Decisions of a rollout, of a model, or of all, newest first."""
@@ -140,18 +129,18 @@ class Control:
 
     def curve(self, rollout_id: str) -> tuple[EvidencePoint, ...]:
         """How each gate's evidence came to where it is, in order of time."""
-        state, rollout = self._rollout(rollout_id)
+        state, rollout = asking.rollout(self.engine, rollout_id)
         watch = self.engine.watches.get(state.name)
         return watch.points() if watch is not None and watch.id == rollout.id else ()
 
     def failures(self, rollout_id: str, limit: int = 3) -> tuple[FailureView, ...]:
         """The candidate's newest failures beside the stable's answers."""
-        self._rollout(rollout_id)
+        asking.rollout(self.engine, rollout_id)
         return ()
 
     def worker_stderr(self, model: str, version: str, lines: int = 40) -> str:
         """The last lines that a version's workers wrote to stderr; empty where there are none."""
-        _, known = self._model(model)
+        _, known = asking.model(self.engine, model)
         found: list[str] = []
         for one in known.versions:
             for index in range(one.workers if one.name == version else 0):
@@ -162,23 +151,17 @@ class Control:
 
     def route(self, model: str) -> Route:
         """The model's route as it is published."""
-        number, known = self._model(model)
+        number, known = asking.model(self.engine, model)
         engine = self.engine
         return publish.route(engine.data, number, known, engine.state(model), engine.clock.now_us())
 
     def versions(self, model: str) -> tuple[dict[str, Any], ...]:
         """The model's versions."""
-        return render.version_rows(self.engine, self._model(model)[1])
+        return render.version_rows(self.engine, asking.model(self.engine, model)[1])
 
-    async def events(self) -> AsyncIterator[DecisionView]:
+    def events(self) -> AsyncIterator[DecisionView]:
         """Every Decision from now on, as it takes effect."""
-        queue: asyncio.Queue[DecisionView | None] = asyncio.Queue(EVENTS_QUEUED)
-        self._queues.add(queue)
-        try:
-            while (decision := await queue.get()) is not None:
-                yield decision
-        finally:
-            self._queues.discard(queue)
+        return self._events.stream()
 
     # what faces ask for
     async def start_rollout(
@@ -192,11 +175,10 @@ class Control:
         generation: int | None = None,
     ) -> RolloutView:
         """Start a rollout with the model's plan, or an own one; a running one is superseded."""
-        _, known = self._model(model)
-        state = self._current(model, generation)
-        self._units(known)
-        spec = self._spec(known, version, plan)
-        asked = self._asked(actor, reason, model)
+        _, known = asking.model(self.engine, model)
+        state = asking.current(self.engine, model, generation)
+        spec = asking.spec(self.engine, known, version, plan)
+        asked = asking.asked(self.engine, actor, reason, model)
         names = [one.name for one in known.versions]
         self.engine.perform(commands.start(state, spec, names, asked))
         return self.rollout(model)
@@ -212,9 +194,9 @@ class Control:
         full: bool = False,
     ) -> RolloutView:
         """pause, resume, promote (``full``: all the way), abort or retry."""
-        state, rollout = self._rollout(rollout_id)
-        state = self._current(state.name, generation)
-        asked = self._asked(actor, reason, state.name, full)
+        state, rollout = asking.rollout(self.engine, rollout_id)
+        state = asking.current(self.engine, state.name, generation)
+        asked = asking.asked(self.engine, actor, reason, state.name, full)
         if state.rollout is None or state.rollout.id != rollout.id:
             raise RedpollError(
                 "RP-402",
@@ -222,10 +204,10 @@ class Control:
                 " only the newest can be changed.",
             )
         if name == "retry":
-            _, known = self._model(state.name)
+            _, known = asking.model(self.engine, state.name)
             own = rollout.plan if rollout.plan_from == "given" else None
             names = [one.name for one in known.versions]
-            spec = self._spec(known, rollout.version, own)
+            spec = asking.spec(self.engine, known, rollout.version, own)
             self.engine.perform(commands.retry(state, spec, names, asked))
             return self.rollout(state.name)
         self.engine.perform(commands.command(state, name, asked))
@@ -241,82 +223,15 @@ class Control:
         generation: int | None = None,
     ) -> RolloutView | None:
         """End a running rollout, or go back to what was live before, at once."""
-        _, known = self._model(model)
-        state = self._current(model, generation)
+        _, known = asking.model(self.engine, model)
+        state = asking.current(self.engine, model, generation)
         window_s = known.rollout.rollback_window_s
-        asked = self._asked(actor, reason, model)
+        asked = asking.asked(self.engine, actor, reason, model)
         self.engine.perform(commands.rollback(state, to, window_s, asked))
         return self.rollout(model) if self.engine.state(model).rollout is not None else None
 
-    # how
-    def _model(self, name: str) -> tuple[int, Model]:
-        known = {model.name: (number, model) for number, model in self.engine.models()}
-        if name not in known:
-            raise RedpollError(
-                "RP-102",
-                f"There is no model {name!r}; it is in no file that was applied."
-                + closest(name, known),
-            )
-        return known[name]
-
-    def _rollout(self, name: str) -> tuple[ModelState, RolloutState]:
-        states = self.engine.states
-        if name in states and states[name].rollout is not None:
-            found = states[name].rollout
-        else:
-            model = name.rpartition("-")[0]
-            found = states[model].find(name) if model in states else None
-        if found is None:
-            known = [one.rollout.id for one in states.values() if one.rollout]
-            raise RedpollError(
-                "RP-400", f"There is no rollout {name!r}." + closest(name, [*known, *states])
-            )
-        return states[found.model], found
-
-    def _current(self, model: str, generation: int | None) -> ModelState:
-        state = self.engine.state(model)
-        if generation is not None and generation != state.generation:
-            what = self.decisions(model, 1)
-            raise RedpollError(
-                "RP-401",
-                f"{model} changed since that page was made"
-                + (f": {what[0].sentence}" if what else ".")
-                + " Nothing was done; look again, then repeat it if it is still wanted.",
-            )
-        return state
-
-    def _asked(self, actor: str, reason: str | None, model: str, full: bool = False) -> Asked:
-        engine, watch = self.engine, self.engine.watches.get(model)
-        return Asked(
-            actor=actor,
-            reason=reason.strip() if reason else None,
-            now_us=engine.now_us(),
-            salt=engine.salt(),
-            full=full,
-            reading=watch.reading if watch is not None and not watch.over else None,
-        )
-
-    def _spec(self, model: Model, version: str, plan: Plan | None) -> Start:
-        engine, now_us = self.engine, self.engine.clock.now_us()
-        wanted = plan or model.rollout
-        return Start(
-            version=version,
-            plan=wanted,
-            salt=engine.salt(),
-            unit=model.unit,
-            plan_from="catalog" if plan is None else "given",
-            length=length(wanted, engine.traffic.of(model.name).rate(now_us)),
-            cursors=dict(engine.follower.cursors),
-        )
-
-    def _units(self, model: Model) -> None:
-        if model.unit == "request":
-            return
-        share, of = self.engine.traffic.of(model.name).unit_share(self.engine.clock.now_us())
-        if share is not None and of >= UNIT_SHARE_OF and share < UNIT_SHARE_MIN:
-            raise RedpollError(
-                "RP-402",
-                f"Only {share:.0%} of the last {of:,} requests carried a {model.unit}"
-                f" ({model.unit_from or 'unit_from is not set'}), and a rollout by {model.unit}"
-                f' wants 90%; send it, or set unit = "request" for {model.name}.',
-            )
+    async def apply(
+        self, config: Config, *, actor: str = "api", dry_run: bool = False
+    ) -> tuple[ApplyLine, ...]:
+        """Make the catalog match a file, and carry out what its ``live`` asks for."""
+        return applying.apply(self.engine, config, actor, dry_run)
