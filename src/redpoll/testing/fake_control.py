@@ -14,11 +14,13 @@ from typing import Any
 
 import msgspec
 
-from redpoll.catalog import Config, Model, Plan, Record, Version
+from redpoll.catalog import Config, Model, Plan, Version
 from redpoll.errors import RedpollError, closest
 from redpoll.routes import Route, Target
+from redpoll.testing import fake_evidence as evidence
 from redpoll.testing import fake_night as night
 from redpoll.views import (
+    ApplyLine,
     DecisionView,
     EvidencePoint,
     FailureView,
@@ -28,15 +30,6 @@ from redpoll.views import (
 )
 
 GENERATION = 212
-
-
-class ApplyLine(Record, frozen=True, kw_only=True):
-    """One line of what ``apply`` did or would do."""
-
-    sentence: str
-    model: str
-    action: str
-    waits: bool = False
 
 
 class FakeControl:
@@ -106,15 +99,15 @@ class FakeControl:
     def curve(self, rollout_id: str) -> tuple[EvidencePoint, ...]:
         """How evidence came to where it is."""
         rollout = self.rollout(rollout_id)
-        return night.curve(rollout.id)
+        return evidence.curve(rollout.id)
 
     def failures(self, rollout_id: str, limit: int = 3) -> tuple[FailureView, ...]:
         """The candidate's failures."""
-        return night.failures()[:limit] if self.rollout(rollout_id).id == "fraud-9" else ()
+        return evidence.failures()[:limit] if self.rollout(rollout_id).id == "fraud-9" else ()
 
     def worker_stderr(self, model: str, version: str, lines: int = 40) -> str:
         """The last lines of the workers' stderr."""
-        return night.STDERR if (model, version) == ("fraud", "7") else ""
+        return evidence.STDERR if (model, version) == ("fraud", "7") else ""
 
     def route(self, model: str) -> Route:
         """The model's route."""
@@ -248,9 +241,7 @@ class FakeControl:
         generation: int | None = None,
     ) -> RolloutView | None:
         """Back to what was live before."""
-        self._changing(
-            model, generation, "rollback", model=model, to=to, reason=reason, actor=actor
-        )
+        self._changing(model, generation, "rollback", to=to, reason=reason, actor=actor)
         _reasoned(reason)
         rollout = self.rollouts(model)[0]
         self._keep(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from redpoll.views import (
     ArmView,
     DecisionView,
-    EvidencePoint,
-    FailureView,
     GateView,
     ModelView,
     RolloutView,
@@ -20,10 +17,6 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 NOW = 1_795_489_781_000_000  # 2026-11-24T03:09:41Z
 NIGHT = NOW - (9 * 60 + 41) * SECOND  # 03:00:00Z
-STDERR = """Traceback (most recent call last):
-  File "fraud_model.py", line 88, in predict
-    velocity = amount_30d / card_age_days
-ZeroDivisionError: division by zero"""
 SWITCHED = NIGHT + 4 * MINUTE + 9_400_000
 STARTED = NIGHT + 3 * MINUTE + 59_400_000
 BOUND = (
@@ -33,7 +26,7 @@ BOUND = (
 
 
 def churn() -> RolloutView:
-    """churn v2 at 10 %, no harm seen."""
+    """Churn v2 at 10 %, no harm seen."""
     return RolloutView(
         id="churn-17",
         model="churn",
@@ -120,7 +113,7 @@ def churn() -> RolloutView:
 
 
 def fraud() -> RolloutView:
-    """fraud 7, rolled back five minutes ago."""
+    """Fraud 7, rolled back five minutes ago."""
     return RolloutView(
         id="fraud-9",
         model="fraud",
@@ -363,46 +356,4 @@ def decisions() -> tuple[DecisionView, ...]:
                 "last_closed_us": STARTED + 5 * SECOND,
             },
         ),
-    )
-
-
-def curve(rollout_id: str) -> tuple[EvidencePoint, ...]:
-    """Evidence over the rollout's time."""
-    points: list[EvidencePoint] = []
-    if rollout_id == "churn-17":
-        for step in range(60):
-            at = churn().started_us + step * 25 * SECOND
-            value = 0.4 + 0.6 * math.exp(-step / 20) + 0.05 * math.sin(step)
-            points.append(EvidencePoint(time_us=at, metric="error_rate", evidence=value))
-            points.append(EvidencePoint(time_us=at, metric="latency", evidence=0.98**step))
-    elif rollout_id == "fraud-9":
-        for tenth, value in enumerate((1.0, 0.9, 1.6, 5.8, 31.0, 122.0, 913.0)):
-            at = STARTED + tenth * 833_000
-            points.append(EvidencePoint(time_us=at, metric="error_rate", evidence=value))
-            points.append(EvidencePoint(time_us=at, metric="latency", evidence=0.95))
-    return tuple(points)
-
-
-def failures() -> tuple[FailureView, ...]:
-    """Three requests that 7 failed, with what 6 answered."""
-    rows = (
-        ("b1f5", 1_884_000, 18.4, "PT", "app", 3.0, "pay", 0.031, 9.0),
-        ("a973", 2_717_000, 240.0, "DE", "web", 4.0, "pay", 0.118, 11.0),
-        ("3ffd", 4_260_000, 6.99, "FR", "app", 3.0, "pay", 0.007, 9.0),
-    )
-    return tuple(
-        FailureView(
-            prediction_id=f"01a20b82-5c10-7001-8f4e-6c1d09e2{tail}",
-            time_us=STARTED + offset,
-            inputs=f'{{"amount": [{amount}], "country": ["{country}"], "channel": ["{channel}"], '
-            '"card_age_days": [0]}',
-            status="error",
-            error_code="RP-200",
-            latency_ms=latency,
-            candidate_answer="ZeroDivisionError: division by zero",
-            stable_version="6",
-            stable_answer=f'{{"decision": ["{word}"], "score": [{score}]}}',
-            stable_latency_ms=stable,
-        )
-        for tail, offset, amount, country, channel, latency, word, score, stable in rows
     )

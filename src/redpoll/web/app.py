@@ -19,6 +19,7 @@ from redpoll.web import guard
 from redpoll.web.api import Api, error_reply
 from redpoll.web.console import Console
 from redpoll.web.events import Hub
+from redpoll.web.recent import Recent
 
 if TYPE_CHECKING:
     from redpoll.control.service import Control
@@ -30,7 +31,8 @@ def create_app(control: Control, server: Server, *, clock: Clock | None = None) 
     ``app.state.hub.close()`` ends every open stream; call it when a shutdown begins.
     """
     hub = Hub(control)
-    console = Console(control, hub, clock or SystemClock())
+    recent = Recent(control)
+    console = Console(control, hub, clock or SystemClock(), recent)
 
     def answer(request: Request, error: RedpollError) -> Response:
         if _wants_page(request):
@@ -59,10 +61,12 @@ def create_app(control: Control, server: Server, *, clock: Clock | None = None) 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         hub.start()
+        recent.start()
         try:
             yield
         finally:
             hub.close()
+            recent.close()
 
     app = Starlette(
         routes=[*Api(control, hub).routes(), *console.routes()],

@@ -16,7 +16,13 @@ from redpoll.views import EvidencePoint, GateView
 from redpoll.web import words
 
 HEIGHT, FLOOR, TOP = 150, 132, 14
+BOTTOM = FLOOR - 20  # of the curve: below it stand the names of the steps
 CURVE_POINTS = 160  # more would not be seen
+
+
+def _svg(text: str) -> Markup:
+    """Mark as safe: every text in it went through ``escape``."""
+    return Markup(text)  # noqa: S704
 
 
 def _x(fraction: float) -> str:
@@ -31,10 +37,19 @@ def split(version: str, observed: float | None, wanted: float) -> Markup:
         label = f"{version} should have {words.share(wanted)} of traffic"
     fill = f'<rect class="ca" y="3" width="{_x(seen)}" height="6" rx="2"/>' if seen else ""
     tick = _x(max(wanted, 0.001))
-    return Markup(
+    return _svg(
         f'<svg class="split" height="12" role="img" aria-label="{escape(label)}">'
         f'<rect class="so" y="3" width="100%" height="6" rx="2"/>{fill}'
         f'<line class="tick" x1="{tick}" x2="{tick}" y1="0" y2="12"/></svg>'
+    )
+
+
+def whole(version: str) -> Markup:
+    """One version has everything."""
+    label = f"{version} has all traffic"
+    return _svg(
+        f'<svg class="split" height="12" role="img" aria-label="{escape(label)}">'
+        '<rect class="so" y="3" width="100%" height="6" rx="2"/></svg>'
     )
 
 
@@ -66,7 +81,7 @@ def meter(gate: GateView) -> Markup:
         kind = "fl fail" if gate.answer == "fail" else "st"
         bars += f'<rect class="{kind}" x="50%" y="4" width="{right:.1f}%" height="6"/>'
     tick = '<line class="tick" x1="10%" x2="10%" y1="1" y2="13"/>' if passes else ""
-    return Markup(
+    return _svg(
         f'<svg class="meter" height="14" role="img" aria-label="{escape(words_now)}: '
         f'{escape(gate.answer)}">{ground}{bars}{tick}'
         '<line class="tick" x1="90%" x2="90%" y1="1" y2="13"/>'
@@ -77,14 +92,14 @@ def meter(gate: GateView) -> Markup:
 def spark(values: Sequence[float], label: str) -> Markup:
     """A line beside the number that it explains; nothing where fewer than two values are known."""
     if len(values) < 2:
-        return Markup("")
+        return _svg("")
     low, high = min(values), max(values)
     span = (high - low) or 1.0
     path = " ".join(
         f"{i} {20 - 18 * (value - low) / span:.0f}" if high > low else f"{i} 11"
         for i, value in enumerate(values)
     )
-    return Markup(
+    return _svg(
         f'<svg class="spark" role="img" aria-label="{escape(label)}" height="22" '
         f'viewBox="0 0 {len(values) - 1} 22" preserveAspectRatio="none">'
         f'<path class="l" d="M{path}"/></svg>'
@@ -129,13 +144,14 @@ def evidence_path(path: Path) -> Markup:
     """Evidence over time against its limit; bands are steps, the dotted line is now."""
     points = _thin([p for p in path.points if path.start_us <= p.time_us <= path.end_us])
     values = [max(p.evidence, 1e-9) for p in points] or [1.0]
-    top = math.log2(max(path.limit * 1.6, max(values) * 1.2))
+    most = max(path.limit, 2.0) ** 2  # beyond that a line would flatten all the rest
+    top = math.log2(max(path.limit * 1.6, min(max(values) * 1.2, most)))
     low = math.log2(max(min(*values, 0.5), 0.02))
     span = max(path.end_us - path.start_us, 1)
 
     def y(value: float) -> float:
-        height = (math.log2(max(value, 0.02)) - low) / (top - low)
-        return round(FLOOR - 4 - height * (FLOOR - 4 - TOP), 1)
+        height = (min(math.log2(max(value, 0.02)), top) - low) / (top - low)
+        return round(BOTTOM - height * (BOTTOM - TOP), 1)
 
     def x(time_us: int) -> float:
         return (time_us - path.start_us) / span
@@ -161,7 +177,7 @@ def evidence_path(path: Path) -> Markup:
         if points
         else f"No evidence yet, limit {words.evidence(path.limit)}"
     )
-    return Markup(
+    return _svg(
         f'<svg class="chart" height="{HEIGHT}" role="img" aria-label="{escape(label)}">'
         + "".join(parts)
         + "</svg>"

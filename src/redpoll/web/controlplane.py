@@ -25,7 +25,7 @@ from redpoll.control.service import Control
 from redpoll.errors import RedpollError
 from redpoll.host import lifeline, logs
 from redpoll.host.paths import DataDir
-from redpoll.journal.files import FileJournal
+from redpoll.journal.files import Journal
 from redpoll.store.sqlite import SqliteStore
 from redpoll.web.app import create_app
 
@@ -71,7 +71,7 @@ async def run(arguments: argparse.Namespace) -> None:
     data = DataDir(arguments.data_dir).make()
     server = server_of(data)
     logs.setup(server.log_level, server.log_format, "control")
-    control = Control(data, FileJournal(data), SqliteStore(data.catalog))
+    control = Control(data, Journal(data.root), SqliteStore(data.catalog))
     await control.start()
     app = create_app(control, server)
     web = _Serve(

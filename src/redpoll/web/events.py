@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -127,7 +127,7 @@ def decision_stream(hub: Hub, after: str | None) -> StreamingResponse:
     return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)
 
 
-def page_stream(hub: Hub, render: Callable[[], Awaitable[dict[str, Any]]]) -> StreamingResponse:
+def page_stream(hub: Hub, render: Callable[[], dict[str, Any]]) -> StreamingResponse:
     """A page's parts, at once and then each that changed, once a second and at every Decision.
 
     ``render`` answers ``{"parts": {name: html}, …}``; the rest is sent each time.
@@ -137,7 +137,7 @@ def page_stream(hub: Hub, render: Callable[[], Awaitable[dict[str, Any]]]) -> St
         yield b"retry: 1000\n\n"
         sent: dict[str, bytes] = {}
         while not hub.closed:
-            page = await render()
+            page = render()
             parts = {}
             for name, html in page["parts"].items():
                 digest = hashlib.blake2b(html.encode(), digest_size=16).digest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect
 
 from redpoll.errors import RedpollError
 
-Scope = dict[str, Any]
-Message = dict[str, Any]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -59,8 +59,10 @@ def is_loopback(host: str) -> bool:
 
 
 def allowed_host(netloc: str, listen: str) -> bool:
-    """Loopback or the configured host. Listening beyond loopback, any plain address is ours too:
-    rebinding needs a name."""
+    """Whether a ``Host`` is loopback or the configured one.
+
+    Listening beyond loopback, any plain address is ours too: rebinding needs a name.
+    """
     host, configured = split_host(netloc), split_host(listen)
     if is_loopback(host) or (host and host == configured):
         return True
@@ -109,6 +111,7 @@ class Guard:
         self.refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, bound, answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -171,6 +174,7 @@ class _Sending:
         self.started = False
 
     async def __call__(self, message: Message) -> None:
+        """Send it on."""
         if message["type"] == "http.response.start":
             self.started = True
             given = {k.lower() for k, _ in message.get("headers", ())}

@@ -7,6 +7,7 @@ epoch, durations seconds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -39,6 +40,11 @@ def rate(fraction: float | None) -> str:
     if fraction is None:
         return "–"
     return f"{fraction * 100:.1f}%" if not 0 < fraction < 0.0005 else "under 0.1%"
+
+
+def rate2(fraction: float | None) -> str:
+    """A rate beside another one, with two decimals: ``0.61%``."""
+    return "–" if fraction is None else f"{fraction * 100:.2f}%"
 
 
 def number(value: float) -> str:
@@ -161,6 +167,25 @@ def severity(rollout: RolloutView) -> str:
     return "note" if rollout.state == "promoted" else "calm"
 
 
+def brief(sentence: str, rollout: RolloutView | None) -> str:
+    """A model's sentence behind a chip and a version, which it need not say again."""
+    if rollout is None:
+        return sentence
+    for head in (
+        f"{rollout.version} at {share(rollout.weight)}: ",
+        f"{rollout.version}: ",
+        f"{rollout.version} ",
+    ):
+        if sentence.startswith(head):
+            return sentence.removeprefix(head)
+    return sentence
+
+
+def names(found: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return found[0] if len(found) == 1 else ", ".join(found[:-1]) + " and " + found[-1]
+
+
 def answer(name: str) -> Mark:
     """The chip of a gate's answer."""
     return _ANSWERS.get(name, Mark("undecided", name))
@@ -171,14 +196,34 @@ def decided(decision: DecisionView) -> str:
     return _ACTIONS.get(decision.action, "run")
 
 
+_VERSIONS = {
+    "ready": "pass",
+    "live": "pass",
+    "starting": "wait",
+    "backoff": "warn",
+    "stopped": "off",
+    "unreachable": "warn",
+}
+
+
+def version_state(name: str) -> Mark:
+    """The chip of a version's workers."""
+    return Mark(_VERSIONS.get(name, "off"), name.replace("_", " "))
+
+
 class Button(NamedTuple):
-    """An action: the value that the form sends, its name and what it will do."""
+    """An action: the value that the form sends, and its name with what it will do."""
 
     action: str
     label: str
 
+    @property
+    def verb(self) -> str:
+        """The name alone, for a link to the form."""
+        return self.label.split(":", 1)[0]
 
-def buttons(rollout: RolloutView, per_s: float, keep_warm: str = "") -> list[Button]:
+
+def buttons(rollout: RolloutView, per_s: float) -> list[Button]:
     """What can be done about a rollout now, each with its consequence in requests/s.
 
     ``per_s``: requests/s of the whole model over the last minute.
@@ -187,28 +232,27 @@ def buttons(rollout: RolloutView, per_s: float, keep_warm: str = "") -> list[But
     everything, now = per_second(per_s), per_second(per_s * rollout.weight)
     left = [s for s in rollout.steps[rollout.step + 1 :] if s.state == "next"]
     after = left[0].weight if left else 1.0
-    skipped = len(left)
-    steps = "" if not skipped else f", {'one step' if skipped == 1 else f'{skipped} steps'} skipped"
+    skipped = {0: "", 1: ", one step skipped"}.get(len(left), f", {len(left)} steps skipped")
     resumed = next((s.weight for s in rollout.steps if s.state == "now"), rollout.weight)
     first = rollout.steps[0].weight if rollout.steps else 0.0
-    texts = {
-        "pause": [f"Pause: {v} stays at {share(rollout.weight)}, {now}"],
-        "resume": [f"Resume: {v} goes on at {share(resumed)}, {per_second(per_s * resumed)}"],
-        "promote": [f"Promote: {everything} go to {v}"]
-        if not left
-        else [
-            f"Next step now: {share(after)}, {per_second(per_s * after)}, go to {v}",
-            f"Promote: {everything} go to {v}{steps}",
+    texts: dict[str, list[tuple[str, str]]] = {
+        "pause": [("pause", f"Pause: {v} stays at {share(rollout.weight)}, {now}")],
+        "resume": [
+            ("resume", f"Resume: {v} goes on at {share(resumed)}, {per_second(per_s * resumed)}")
         ],
-        "abort": [f"Abort: {everything} go back to {stable}"],
+        "promote": (
+            [("promote", f"Next step: {per_second(per_s * after)} go to {v}, {share(after)}")]
+            if left
+            else []
+        )
+        + [("promote_full" if left else "promote", f"Promote: {everything} go to {v}{skipped}")],
+        "abort": [("abort", f"Abort: {everything} go back to {stable}")],
         "retry": [
-            f"Retry: {share(first)} of traffic, {per_second(per_s * first)}, goes to {v} again"
+            (
+                "retry",
+                f"Retry: {share(first)} of traffic, {per_second(per_s * first)}, goes to {v} again",
+            )
         ],
-        "rollback": [f"Undo: {everything} go back to {stable}"],
+        "rollback": [("rollback", f"Undo: {everything} go back to {stable}")],
     }
-    found: list[Button] = []
-    for action in rollout.actions:
-        labels = texts.get(action, [])
-        names = [action] if len(labels) == 1 else ["promote", "promote_full"]
-        found += [Button(name, label) for name, label in zip(names, labels)]
-    return found
+    return [Button(*text) for action in rollout.actions for text in texts.get(action, ())]

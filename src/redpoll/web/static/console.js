@@ -57,6 +57,13 @@ function receive(event) {
   const icon = document.querySelector("link[rel=icon]"), face = `/static/${page.calls ? "calls" : "calm"}.svg`;
   if (icon.getAttribute("href") !== face) icon.setAttribute("href", face);
   show();
+  if (page.layout !== document.body.dataset.layout) turn();
+}
+
+// The page's order changes with the state (running, rolled back): load it anew, unless in use.
+function turn() {
+  const typed = [...document.querySelectorAll("main form[method=post] input[name=reason]")].some((f) => f.value);
+  if (!held() && !typed) setTimeout(() => location.assign(location.pathname + location.search), 1500);
 }
 
 function words(ms) {
