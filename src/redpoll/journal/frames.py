@@ -118,3 +118,22 @@ def scan(
                 unreadable += 1
         at, sequence, time_us = end, number, moment
     return Scan(at, sequence, time_us, need, unreadable, problem)
+
+
+def later_frame(tail: bytes, sequence: int) -> bool:
+    """Whether good frames follow in ``tail``, which begins behind frame ``sequence``.
+
+    Then what stands at its beginning was not torn off, but damaged (a wrong length, say).
+    """
+    for number in range(sequence + 2, sequence + 18):
+        sought = number.to_bytes(8, "little", signed=True)
+        at = tail.find(sought)
+        while at >= 0:
+            begin = at - 16  # where the frame whose sequence this is would begin
+            if begin >= 0 and begin + FRAME_BYTES <= len(tail):
+                crc, fact_bytes, *_, name = FRAME.unpack_from(tail, begin)
+                end = begin + FRAME_BYTES + name + fact_bytes
+                if end <= len(tail) and crc32(tail[begin + 4 : end]) == crc:
+                    return True
+            at = tail.find(sought, at + 1)
+    return False

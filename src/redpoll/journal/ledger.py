@@ -32,8 +32,8 @@ _decode = msgspec.json.Decoder(Line).decode
 
 
 def encode(line: Line) -> bytes:
-    """A line with its line feed."""
-    return msgspec.json.encode(line) + b"\n"
+    """A line between line feeds: also behind one that a full disk has cut short."""
+    return b"\n" + msgspec.json.encode(line) + b"\n"
 
 
 class LedgerReader:

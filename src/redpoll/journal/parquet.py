@@ -1,0 +1,210 @@
+"""Sealed files: Parquet with the final columns of one fact, that any engine reads.
+
+Every column of the fact with its final type, every time; ``model`` and ``hour`` are in the path
+only (pandas cannot read a folder whose partition column is in the files too). Prediction ids are
+36-character strings in ``DELTA_BYTE_ARRAY``: the UUID type is not read everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from redpoll import facts
+from redpoll.facts import Entry
+from redpoll.journal.layout import Layout, Segment, sync_folder
+
+ROWS_MAX = 100_000  # of a segment
+BATCH = 8192
+COMPRESSION = "zstd"
+
+Row = tuple[Any, ...]
+
+_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "json": pa.string(),
+    "binary": pa.binary(),
+    "bool": pa.bool_(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "timestamp[us, UTC]": pa.timestamp("us", tz="UTC"),
+    "map<string,string>": pa.map_(pa.string(), pa.string()),
+}
+_IDS = ("prediction_id", "outcome_id", "review_id", "decision_id")
+# Columns whose values hardly ever repeat: a dictionary of them would only cost.
+_DISTINCT = {*_IDS, "request_id", "trace_id", "inputs", "outputs", "body", "evidence", "cursors"}
+_KIND = dict(zip(facts.NAMES, facts.KINDS, strict=True))
+
+
+def _schema(kind: str) -> pa.Schema:
+    fields = []
+    for name, declared in (facts.COMMON | facts.COLUMNS[kind]).items():
+        fields.append(pa.field(name, _TYPES[declared.rstrip("?")], nullable=declared.endswith("?")))
+    return pa.schema(fields)
+
+
+SCHEMAS: dict[str, pa.Schema] = {kind: _schema(kind) for kind in facts.NAMES}
+
+
+def row(entry: Entry, fact: facts.Fact) -> Row:
+    """A sealed row, in the order of the schema. ``fact`` has its final columns."""
+    return (
+        entry.stream,
+        entry.sequence,
+        entry.time_us,
+        entry.schema,
+        *msgspec.structs.astuple(fact),
+    )
+
+
+def batch(kind: str, rows: Sequence[Row]) -> tuple[pa.RecordBatch, list[Row]]:
+    """Rows as Arrow, and those that do not fit the columns (a number too large, a null too many)."""
+    schema = SCHEMAS[kind]
+    try:
+        return _batch(schema, rows), []
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        good, bad = [], []
+        for one in rows:
+            try:
+                _batch(schema, [one])
+                good.append(one)
+            except (pa.ArrowException, OverflowError, TypeError, ValueError):
+                bad.append(one)
+        return _batch(schema, good), bad
+
+
+def _batch(schema: pa.Schema, rows: Sequence[Row]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = []
+    for field, values in zip(schema, columns, strict=True):
+        if pa.types.is_map(field.type):
+            pairs = [None if value is None else list(value.items()) for value in values]
+            array = pa.array(pairs, field.type)
+        else:
+            array = pa.array(values, field.type)
+        if array.null_count and not field.nullable:
+            raise ValueError(f"{field.name} must not be null")
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+class SegmentWriter:
+    """Collects the rows of one stream, fact, model and hour, and writes them as segments."""
+
+    def __init__(self, layout: Layout, stream: str, kind: str, model: str, hour: str) -> None:
+        self.misfits: list[Row] = []
+        self.written: list[Segment] = []
+        self._layout = layout
+        self._name = Segment(stream, 0, 0, kind, model, hour, "")
+        self._rows: list[Row] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._count = 0
+
+    def add(self, row: Row) -> None:
+        """One more row, in order of sequence."""
+        self._rows.append(row)
+        if len(self._rows) >= BATCH:
+            self._convert()
+            if self._count + BATCH > ROWS_MAX:
+                self._write()
+
+    def finish(self) -> None:
+        """Write what is left. ``written`` are the segments that now are in place."""
+        self._convert()
+        self._write()
+
+    def _convert(self) -> None:
+        if self._rows:
+            made, misfits = batch(self._name.kind, self._rows)
+            self.misfits += misfits
+            self._batches.append(made)
+            self._count += made.num_rows
+            self._rows = []
+
+    def _write(self) -> None:
+        if self._count:
+            table = pa.Table.from_batches(self._batches)
+            self.written.append(write(self._layout, self._name, table))
+        self._batches, self._count = [], 0
+
+
+def write(layout: Layout, name: Segment, table: pa.Table) -> Segment:
+    """Put a segment in place: a temporary name, synced, renamed, its folder synced.
+
+    ``first`` and ``last`` are taken from the table. Writing the same again replaces the file by
+    an equal one: that is how sealing goes on after it was killed.
+    """
+    sequences = table.column("sequence")
+    segment = name._replace(first=sequences[0].as_py(), last=sequences[-1].as_py())
+    path = layout.segment_path(segment)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.tmp")
+    with hidden.open("wb") as file:
+        pq.write_table(
+            table,
+            file,
+            compression=COMPRESSION,
+            use_dictionary=[c for c in _leaves(table.schema) if c not in _DISTINCT],
+            column_encoding={c: "DELTA_BYTE_ARRAY" for c in table.schema.names if c in _IDS},
+            row_group_size=ROWS_MAX,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    hidden.rename(path)
+    sync_folder(path.parent)
+    return segment._replace(path=str(path))
+
+
+def _leaves(schema: pa.Schema) -> Iterable[str]:
+    """Columns that a dictionary may help: strings, also those in a map."""
+    for field in schema:
+        if pa.types.is_map(field.type):
+            yield from (f"{field.name}.key_value.key", f"{field.name}.key_value.value")
+        elif field.type == pa.string():
+            yield field.name
+
+
+def entries(segment: Segment, after: int, raw: bool) -> Iterator[Entry]:
+    """The facts of a segment behind ``after``. ``FileNotFoundError`` where it has gone.
+
+    ``raw=False`` leaves out what was made of bodies: ``inputs``, ``body``, ``outputs``.
+    """
+    kind = _KIND[segment.kind]
+    bodies = () if raw else ("inputs", "body", "outputs")
+    with pq.ParquetFile(segment.path) as file:
+        names = [name for name in file.schema_arrow.names if name not in bodies]
+        for part in file.iter_batches(BATCH, columns=names):
+            columns = [_values(part, name) for name in SCHEMAS[segment.kind].names]
+            for stream, sequence, time_us, schema, *fields in zip(*columns, strict=True):
+                if sequence > after:
+                    yield Entry(stream, sequence, time_us, schema, segment.model, kind(*fields))
+
+
+def _values(part: pa.RecordBatch, name: str) -> list[Any]:
+    """A column as Python values: times in µs, maps as dictionaries, nulls where it is left out."""
+    if name not in part.schema.names:
+        return [None] * part.num_rows
+    column = part.column(name)
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_map(column.type):
+        return [None if pairs is None else dict(pairs) for pairs in values]
+    return values
+
+
+def sync_tree(layout: Layout, segments: Iterable[Segment]) -> None:
+    """Make the names of the folders that hold these segments durable, up to the journal's own."""
+    folders = set()
+    for segment in segments:
+        folder = layout.segment_path(segment).parent
+        folders |= {folder.parent, folder.parent.parent}
+    for folder in {*folders, layout.root}:
+        sync_folder(folder)

@@ -1,0 +1,105 @@
+"""``python -m redpoll.sealer --data-dir D --lifeline FD``: seals, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from redpoll.clock import SystemClock
+from redpoll.errors import RedpollError
+from redpoll.host import lifeline, lock, logs
+from redpoll.host.counters import Counters
+from redpoll.host.paths import DataDir
+from redpoll.journal.files import FileJournal
+from redpoll.sealer.service import Sealer
+
+IDLE_S = 0.2  # between two looks: a dead gateway's requests are closed about that soon
+COUNT_S = 1.0
+LOCK_S = 10.0  # how long the sealer before us may take to go
+_log = logging.getLogger("redpoll.sealer")
+
+
+async def run(data: DataDir, fd: int) -> None:
+    """Rounds until SIGTERM, or until the supervisor is gone."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    lifeline.watch(loop, fd, stop.set)
+    held = await _lock(data.run / "sealer.lock", stop)
+    if held is None:
+        return
+    with held:
+        sealer = Sealer(data, FileJournal(data), SystemClock())
+        counters = Counters("sealer", data.metrics)
+        counted = 0.0
+        while not stop.is_set():
+            await asyncio.to_thread(sealer.round)
+            if loop.time() - counted >= COUNT_S:
+                counted = loop.time()
+                _count(counters, sealer, data)
+            try:
+                await asyncio.wait_for(stop.wait(), IDLE_S)
+            except TimeoutError:
+                continue
+        await asyncio.to_thread(sealer.close)
+
+
+async def _lock(path: Path, stop: asyncio.Event) -> lock.FileLock | None:
+    """The only sealer of the folder; an old one may need a moment to notice that it must go."""
+    deadline = asyncio.get_running_loop().time() + LOCK_S
+    while not stop.is_set():
+        try:
+            return lock.acquire(path)
+        except RedpollError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+    return None
+
+
+def _count(counters: Counters, sealer: Sealer, data: DataDir) -> None:
+    try:
+        disk = os.statvfs(data.journal)
+        counters.set("redpoll_journal_free_bytes", (), float(disk.f_bavail * disk.f_frsize))
+        counters.save()
+    except OSError as error:
+        _log.error("counters could not be written: %s", error)
+
+
+def _logs(data: DataDir) -> None:
+    try:
+        server = msgspec.json.decode(data.server.read_bytes())["server"]
+        logs.setup(server["log_level"], server["log_format"], "sealer")
+    except (OSError, KeyError, msgspec.DecodeError):
+        logs.setup(process="sealer")
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m redpoll.sealer", description=__doc__)
+    parser.add_argument("--data-dir", required=True, type=Path)
+    parser.add_argument("--lifeline", type=int, default=-1, help="read end of a pipe; EOF: stop")
+    arguments = parser.parse_args()
+    if arguments.lifeline >= 0:
+        lifeline.die_with_parent()
+    data = DataDir(arguments.data_dir).make()
+    _logs(data)
+    # Arrow would import pandas, where that is installed, only to ask whether our lists are Series.
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
+    os.nice(5)  # the log may wait; whoever asks for a prediction may not
+    try:
+        asyncio.run(run(data, arguments.lifeline))
+    except RedpollError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

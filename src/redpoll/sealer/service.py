@@ -1,0 +1,159 @@
+"""The sealer's rounds: which files are due, dead streams first, and the ledger."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+
+from redpoll.clock import Clock
+from redpoll.errors import RedpollError
+from redpoll.host.paths import DataDir, replace
+from redpoll.journal import ledger
+from redpoll.journal.files import FileJournal, FileWriter
+from redpoll.journal.final import Final
+from redpoll.journal.layout import Wal, path_locked
+from redpoll.sealer import orphans, sealing
+
+RETRY_S = 5.0  # after a failure, before a stream is tried again
+_log = logging.getLogger("redpoll.sealer")
+
+
+class Sealer:
+    """Seals what is due, once a :meth:`round`. One at a time on a folder (``__main__`` locks it).
+
+    ``sealed_facts``, ``lost_requests``, ``damaged_files`` and ``failures`` count since its start.
+    """
+
+    def __init__(self, data: DataDir, journal: FileJournal, clock: Clock) -> None:
+        self.sealed_facts = self.lost_requests = self.damaged_files = self.failures = 0
+        self._journal = journal
+        self._layout = journal.layout
+        self._clock = clock
+        self._final = Final(data)
+        self._writer: FileWriter | None = None
+        self._waiting: dict[str, orphans.Open] = {}  # of live streams, up to what is sealed
+        self._closed: set[str] = set()  # dead streams whose orphans are closed
+        self._retry: dict[str, float] = {}  # stream -> not before (monotonic)
+        self._layout.wal.mkdir(parents=True, exist_ok=True)
+        self._known = self._start_ledger()
+
+    def round(self) -> int:
+        """Seal every file that is due; how many facts. Never raises for what a file holds."""
+        self._final.refresh()
+        before = self.sealed_facts
+        for stream, files, alive in self._due():
+            if self._retry.get(stream, 0.0) > time.monotonic():
+                continue
+            try:
+                self._stream(stream, files, alive)
+                self._retry.pop(stream, None)
+            except Exception as error:  # whatever a file holds, the others must be sealed
+                self.failures += 1
+                self._retry[stream] = time.monotonic() + RETRY_S
+                foreseen = isinstance(error, OSError | RedpollError)
+                _log.error(
+                    "%s could not be sealed (again in %g s): %s",
+                    stream,
+                    RETRY_S,
+                    error,
+                    exc_info=not foreseen,
+                )
+        return self.sealed_facts - before
+
+    def close(self) -> None:
+        """End our own stream."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _due(self) -> list[tuple[str, Sequence[Wal], bool]]:
+        """Streams with finished files, dead ones first: somebody waits for their lost answers."""
+        wals = self._layout.wals()
+        self._closed &= wals.keys()
+        unlocked = {stream for stream, files in wals.items() if not _locked(files[-1])}
+        again: Mapping[str, Sequence[Wal]] = self._layout.wals() if unlocked else {}
+        due = []
+        for stream, files in wals.items():
+            # Not locked, but a newer file has appeared by now: rotated between the two looks.
+            dead = stream in unlocked and again.get(stream, files)[-1] == files[-1]
+            if dead or len(files) > 1:
+                due.append((stream, files if dead else files[:-1], not dead))
+        return sorted(due, key=lambda one: one[2])
+
+    def _stream(self, stream: str, files: Sequence[Wal], alive: bool) -> None:
+        if not alive and stream not in self._closed:
+            waiting = self._before(stream, files[0].first)
+            died_us = orphans.scan(waiting, files)
+            if waiting:
+                self._close_orphans(stream, waiting, died_us)
+            self._waiting.pop(stream, None)
+            self._closed.add(stream)
+        for file in files:
+            waiting_now: orphans.Open | None = None
+            if alive:
+                # A copy: where sealing fails half way, this file is folded again from its start.
+                waiting_now = dict(self._before(stream, file.first))
+            done = sealing.seal(
+                self._layout, file, self._final, waiting_now, alive or file != files[-1]
+            )
+            self._tell(file, done, waiting_now or {})
+            sealing.remove(file, done.damage)
+            self.sealed_facts += done.facts
+            self.damaged_files += bool(done.damage)
+            if waiting_now is not None:
+                self._waiting[stream] = waiting_now
+
+    def _before(self, stream: str, first: int) -> orphans.Open:
+        """What waits for an answer at the beginning of a file; the caller may change it."""
+        if first == 0:
+            return {}
+        if stream in self._waiting:
+            return self._waiting[stream]
+        line = self._known.get((stream, first - 1))
+        if line is not None:
+            return {number: (model, version, at) for number, model, version, at in line.open}
+        return orphans.scan_sealed(self._layout, stream, first)
+
+    def _close_orphans(self, stream: str, waiting: orphans.Open, died_us: int) -> None:
+        done = orphans.closed_already(self._layout, waiting)
+        left = {number: one for number, one in waiting.items() if number not in done}
+        if not left:
+            return
+        if self._writer is None:
+            self._writer = self._journal.open("sealer")
+        for model, answer in orphans.lost(left, died_us):
+            self._writer.append(model, answer)
+        self._writer.sync()
+        self.lost_requests += len(left)
+        _log.warning("%s died with %d requests unanswered: closed as lost", stream, len(left))
+
+    def _tell(self, file: Wal, done: sealing.Sealed, waiting: orphans.Open) -> None:
+        line = ledger.Line(
+            stream=file.stream,
+            first=file.first,
+            last=done.last,
+            segments=tuple(os.path.relpath(s.path, self._layout.root) for s in done.segments),
+            open=tuple((number, *one) for number, one in waiting.items()),
+        )
+        with self._layout.ledger.open("ab") as out:
+            out.write(ledger.encode(line))
+
+    def _start_ledger(self) -> dict[tuple[str, int], ledger.Line]:
+        """Begin a new ledger with the lines that still matter; who followed the old one notices."""
+        try:
+            lines = ledger.parse(self._layout.ledger.read_bytes())
+        except FileNotFoundError:
+            lines = []
+        present = self._layout.wals()
+        known = {(line.stream, line.last): line for line in lines if line.stream in present}
+        replace(self._layout.ledger, b"".join(map(ledger.encode, known.values())))
+        return known
+
+
+def _locked(wal: Wal) -> bool:
+    try:
+        return path_locked(wal.path)
+    except FileNotFoundError:  # only we remove files; whoever did it: not ours to seal
+        return True
