@@ -7,7 +7,15 @@ from msgspec.structs import replace
 
 from redpoll.catalog import Config, Limits, Model, ModelLimits, Plan, Pool, Server, Version
 from redpoll.config import parse
-from redpoll.control.apply import Changes, Running, changes, digest, settle, stored_files
+from redpoll.control.apply import (
+    Changes,
+    Running,
+    changes,
+    digest,
+    settle,
+    stored_files,
+    with_version,
+)
 from redpoll.control.live import AbortRollout, FirstLive, StartRollout
 from redpoll.control.settings import next_name
 from redpoll.errors import RedpollError
@@ -272,3 +280,20 @@ def test_the_digest_of_a_file_is_of_what_it_says() -> None:
     same = '# a comment\nmodels.churn.versions = {v1 = "sklearn:m"}\n'
     assert digest(parse(text, "f")) == digest(parse(same, "f"))
     assert digest(parse(text, "f")) != digest(parse(text.replace(":m", ":n"), "f"))
+
+
+def test_a_version_can_be_added_to_a_model_alone() -> None:
+    """``redpoll version add``: once more is nothing, another meaning is refused."""
+    catalog = applied(CHURN)
+    after = with_version(catalog, "churn", V2)
+    assert [version.name for version in after.models["churn"].model.versions] == ["v1", "v2"]
+    assert after.models["churn"].applied_live == "v1"
+    assert with_version(after, "churn", V2) is after
+    faster = with_version(after, "churn", replace(V2, workers=3)).models["churn"].model
+    assert [version.workers for version in faster.versions] == [1, 3]
+    with pytest.raises(RedpollError, match="add it as v3") as caught:
+        with_version(after, "churn", replace(V2, artifact="cc"))
+    assert caught.value.code == "RP-002"
+    with pytest.raises(RedpollError, match="Did you mean 'churn'") as caught:
+        with_version(catalog, "chrun", V2)
+    assert caught.value.code == "RP-102"

@@ -20,7 +20,7 @@ from redpoll.catalog import (
     Step,
     Tensor,
 )
-from redpoll.config import ConfigError, load, parse, plan_from
+from redpoll.config import ConfigError, load, parse, plan_from, version_from
 
 FIRST_USE = '[models.churn.versions.v1]\nbackend = "sklearn:model.pkl"\n'
 
@@ -214,3 +214,25 @@ def test_files_that_are_stored_already_may_be_gone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.pkl does not exist"):
         load(tmp_path)
     assert load(tmp_path, stored={("churn", "v1")}).models[0].live == "v1"
+
+
+def test_a_version_can_be_described_on_a_command_line(tmp_path: Path) -> None:
+    """``KEY=VALUE`` as in the file, under the same rules."""
+    (tmp_path / "m.pkl").write_bytes(b"m")
+    table = {"backend": "sklearn:m.pkl", "workers": "2", "load": '"90s"', "resend": "false"}
+    version = version_from("churn", "1.10", table, str(tmp_path))
+    assert (version.name, version.workers, version.load_s, version.resend) == (
+        "1.10", 2, 90.0, False,
+    )  # fmt: skip
+    assert version.folder == str(tmp_path)
+    assert version_from("churn", "v2", {"backend": "sklearn:m.pkl", "load": "9s"}, str(tmp_path))
+    with pytest.raises(ConfigError) as caught:
+        version_from("churn", "v2", {"backend": "sklearn:x.pkl", "wrkers": "2"}, str(tmp_path))
+    assert [problem.key for problem in caught.value.problems] == [
+        "models.churn.versions.v2.wrkers",
+        "models.churn.versions.v2",
+    ]
+    with pytest.raises(ConfigError, match="no version name"):
+        version_from("churn", "-", {"backend": "sklearn:m.pkl"}, str(tmp_path))
+    with pytest.raises(ConfigError, match="needs a backend"):
+        version_from("churn", "v2", {}, str(tmp_path))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Collection
+import tomllib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from redpoll.catalog import Config, Model, Version
 from redpoll.config.models import read_models
 from redpoll.config.problems import ConfigError, Node, Problem, Report
+from redpoll.config.scan import Spots
 from redpoll.config.server import absolute, read_server
 from redpoll.config.syntax import read_toml
 from redpoll.config.values import text as text_value
+from redpoll.config.versions import read_versions
 
 NAME = "redpoll.toml"
 LARGEST_BYTES = 1 << 20
@@ -41,6 +45,29 @@ def parse(text: str, path: str) -> Config:
     if report.problems:
         raise ConfigError(report.problems)
     return config
+
+
+def version_from(model: str, name: str, table: Mapping[str, object], folder: str) -> Version:
+    """One version as an API call or a command line describes it, under the file's own rules.
+
+    ``folder`` is where its paths are seen from. Values may be strings as they stand behind ``=`` in
+    a file (``workers=2`` on a command line). Raises :class:`ConfigError` with everything wrong.
+    """
+    report = Report("version", Spots())
+    settings = {key: _typed(value) if key != "backend" else value for key, value in table.items()}
+    node = Node(report, {"versions": {name: settings}}, ("models", model), "models.*")
+    for version in read_versions(node, folder):
+        _check_version(Model(name=model), version, report)
+        if not report.problems:
+            return version
+    raise ConfigError(problem._replace(line=0) for problem in report.problems)
+
+
+def _typed(value: object) -> object:
+    if isinstance(value, str) and "\n" not in value:
+        with contextlib.suppress(ValueError, RecursionError):
+            return tomllib.loads(f"value = {value}")["value"]
+    return value
 
 
 def _read(file: Path) -> str:

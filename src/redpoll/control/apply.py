@@ -26,7 +26,7 @@ from redpoll.control.settings import (
     version_refusal,
     version_words,
 )
-from redpoll.errors import RedpollError
+from redpoll.errors import RedpollError, closest
 from redpoll.rollout.machine_state import ModelState
 from redpoll.store.port import Catalog, StoredModel
 from redpoll.views import ApplyLine
@@ -113,6 +113,31 @@ def settle(catalog: Catalog, done: Changes, failed: Collection[str] = ()) -> Cat
         if name not in failed and name in models:
             models[name] = replace(models[name], applied_live=live)
     return replace(catalog, models=models)
+
+
+def with_version(catalog: Catalog, model: str, version: Version) -> Catalog:
+    """The catalog with one more version of a model; the same one again changes nothing.
+
+    Raises RP-102 for an unknown model, RP-002 where the name has another meaning already.
+    """
+    stored = catalog.models.get(model)
+    if stored is None:
+        raise RedpollError(
+            "RP-102",
+            f"there is no model {model!r} to add a version to; name it in redpoll.toml first."
+            + closest(model, catalog.models),
+        )
+    known = {one.name: one for one in stored.model.versions}
+    before = known.get(version.name)
+    if before is not None:
+        refusal = version_refusal(model, before, version, known)
+        if refusal:
+            raise RedpollError("RP-002", refusal)
+        if before == version:
+            return catalog
+    known[version.name] = version
+    after = replace(stored, model=replace(stored.model, versions=tuple(known.values())))
+    return replace(catalog, models={**catalog.models, model: after})
 
 
 def digest(config: Config) -> str:
