@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +12,7 @@ from starlette.routing import Route as WebRoute
 from redpoll import config
 from redpoll.catalog import Plan
 from redpoll.errors import RedpollError, closest
-from redpoll.web import events, openapi
+from redpoll.web import applying, events, openapi
 from redpoll.web.access import viewer_of
 
 if TYPE_CHECKING:
@@ -139,32 +136,6 @@ def plan_of(given: Any, model: Plan, strategy: str) -> Plan | None:
     return config.plan_from(given, model)
 
 
-def checked_path(given: str) -> Path:
-    """A configuration file that may be applied from afar: it can name code that will run."""
-    path = Path(given)
-    if not path.is_absolute():
-        raise RedpollError(
-            "RP-101",
-            f"path is {given[:200]!r}; it must be absolute, because the "
-            "server's folder is not yours.",
-        )
-    try:
-        known = path.stat()
-        server_uid = os.getuid()
-    except OSError as error:
-        raise RedpollError(
-            "RP-001", f"{given[:200]} cannot be read by the server: {error.strerror}."
-        ) from error
-    if known.st_uid not in (server_uid, 0) or known.st_mode & stat.S_IWOTH:
-        raise RedpollError(
-            "RP-501",
-            f"{given[:200]} was not applied: a configuration names code that the server "
-            "runs, so its file must belong to the server's user (or root) and not be writable by "
-            "everyone; chown or chmod it.",
-        )
-    return path
-
-
 class Api:
     """The endpoints, over one control."""
 
@@ -284,9 +255,9 @@ class Api:
         dry_run = body.get("dry_run", False)
         if not isinstance(dry_run, bool):
             raise RedpollError("RP-101", "'dry_run' must be true or false.")
-        path = checked_path(text(body, "path", wanted=True))
+        path = applying.checked(text(body, "path", wanted=True))
         lines = await self.control.apply(
-            config.load(path), actor=actor_of(request, body), dry_run=dry_run
+            applying.load(self.control, path), actor=actor_of(request, body), dry_run=dry_run
         )
         return reply({"lines": lines})
 

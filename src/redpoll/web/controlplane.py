@@ -19,7 +19,6 @@ import msgspec
 import uvicorn
 import uvloop
 
-from redpoll import config
 from redpoll.catalog import Server
 from redpoll.control.service import Control
 from redpoll.errors import RedpollError
@@ -27,6 +26,7 @@ from redpoll.host import lifeline, logs
 from redpoll.host.paths import DataDir
 from redpoll.journal.files import Journal
 from redpoll.store.sqlite import SqliteStore
+from redpoll.web import applying
 from redpoll.web.app import create_app
 
 log = logging.getLogger("redpoll.control")
@@ -57,7 +57,7 @@ def server_of(data: DataDir) -> Server:
 async def apply(control: Control, path: Path) -> None:
     """Apply the file; a bad one is logged with all its errors, and what was applied stays."""
     try:
-        for line in await control.apply(config.load(path), actor=path.name):
+        for line in await control.apply(applying.load(control, path), actor=path.name):
             log.info("%s", line.sentence)
     except RedpollError as error:
         for problem in getattr(error, "problems", ()):
@@ -71,6 +71,7 @@ async def run(arguments: argparse.Namespace) -> None:
     data = DataDir(arguments.data_dir).make()
     server = server_of(data)
     logs.setup(server.log_level, server.log_format, "control")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     control = Control(data, Journal(data.root), SqliteStore(data.catalog))
     await control.start()
     app = create_app(control, server)
