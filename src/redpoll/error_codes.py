@@ -47,4 +47,5 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-604": (0, "demo", "The demo could not be run, or did not show what it must: the good version promoted, the bad one rolled back. Its data folder is kept; its path was printed."),
     "RP-605": (0, "file", "A file or folder that the command was given could not be read or written."),
     "RP-606": (0, "unknown_code", "No error code of that number. `redpoll explain RP-001` is the first."),
+    "RP-607": (0, "address", "redpoll cannot listen on an address of `[server]`: another program has the port, or it is no address of this machine. Port 0 takes any free one; the real one is in `<data_dir>/run/server.json`."),
 }
