@@ -1,0 +1,227 @@
+"""``redpoll log query``: SQL over all facts, sealed and live, read-only.
+
+One view a fact under its name, with ``model`` and ``hour``. The engine sees the sealed files that
+were listed and nothing else of the machine: it can neither read nor write anything beside them.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import decimal
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from redpoll import facts
+from redpoll.clock import hour
+from redpoll.errors import RedpollError
+from redpoll.host.paths import DataDir
+from redpoll.journal import parquet
+from redpoll.journal.final import Final
+from redpoll.journal.layout import Layout, Segment
+from redpoll.journal.reader import wanted
+from redpoll.journal.wal import WalReader
+
+_READS = {
+    duckdb.StatementType.SELECT,
+    duckdb.StatementType.EXPLAIN,
+    duckdb.StatementType.MULTI,  # PIVOT
+}
+_EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?(\([^)]*\)\s*)?", re.IGNORECASE)
+
+
+class Result(NamedTuple):
+    """What a query answers. Values are plain: whatever JSON can hold, times as RFC 3339 text."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]  # Arrow's names
+    rows: list[tuple[Any, ...]]
+
+    def objects(self) -> list[dict[str, Any]]:
+        """One object a row; a column name that comes again gets a number."""
+        names: list[str] = []
+        for column in self.columns:
+            name, number = column, 1
+            while name in names:
+                name, number = f"{column}_{number}", number + 1
+            names.append(name)
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+def query(data_dir: DataDir | Path | str, sql: str) -> Result:
+    """Run one reading statement over the log in a data folder.
+
+    Raises ``RedpollError`` RP-302: no journal there, not a reading statement, or what DuckDB says.
+    """
+    layout = Layout(data_dir)
+    if not layout.root.is_dir():
+        raise RedpollError(
+            "RP-302",
+            f"There is no log in {layout.data.root}: it has no folder 'journal'; give the data"
+            " folder of a redpoll server (--data-dir, or data_dir in redpoll.toml).",
+        )
+    words = set(re.findall(r"\w+", sql.lower()))
+    dynamic = words & {"query", "query_table"}  # these may make a name while they run
+    kinds = [kind for kind in facts.NAMES if kind in words or dynamic]
+    live = _live_rows(layout, kinds)
+    segments = layout.segments()  # after the live ones: what has gone from there is here
+    try:
+        with duckdb.connect(":memory:") as engine:
+            _check(engine, sql)
+            _offer(engine, segments, live)
+            found = engine.sql(sql)
+            return Result((), (), []) if found is None else _plain_result(found.to_arrow_table())
+    except duckdb.Error as error:
+        raise RedpollError("RP-302", f"The query could not be run: {error}") from error
+
+
+def _check(engine: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """One statement, and one that reads: with the file system closed, the second of two locks."""
+    statements = engine.extract_statements(sql)
+    if len(statements) != 1:
+        raise RedpollError(
+            "RP-302", f"One statement at a time, please; here are {len(statements)}."
+        )
+    statement = statements[0]
+    inner = [statement]
+    if statement.type == duckdb.StatementType.EXPLAIN:
+        inner = engine.extract_statements(_EXPLAIN.sub("", sql, count=1))
+    if any(one.type not in _READS for one in (statement, *inner)):
+        kind = inner[0].type.name if inner else statement.type.name
+        raise RedpollError(
+            "RP-302",
+            f"{kind} is not a reading statement; the log is append-only and is only read here;"
+            " start with SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, PIVOT or EXPLAIN.",
+        )
+
+
+class _Live(NamedTuple):
+    row: parquet.Row
+    model: str
+    hour: str
+
+
+def _live_rows(layout: Layout, kinds: Sequence[str]) -> dict[str, list[_Live]]:
+    """Every fact of these kinds that stands in a write-ahead file, final, by kind."""
+    found: dict[str, list[_Live]] = {kind: [] for kind in facts.NAMES}
+    if not kinds:
+        return found
+    final = Final(layout.data)
+    hours: dict[int, str] = {}
+    for files in layout.wals().values():
+        for file in files:
+            try:
+                reader = WalReader(file, wanted(-1, kinds, None, raw=True))
+            except FileNotFoundError:
+                continue  # sealed meanwhile
+            try:
+                while entries := reader.batch(4096):
+                    for entry in entries:
+                        at = entry.time_us // 3_600_000_000
+                        moment = hours.get(at) or hours.setdefault(at, hour(entry.time_us))
+                        fact = final.fact(entry)
+                        name = type(fact).__name__.lower()
+                        found[name].append(_Live(parquet.row(entry, fact), entry.model, moment))
+            finally:
+                reader.close()
+    return found
+
+
+def _unsealed(live: list[_Live], segments: Sequence[Segment]) -> list[_Live]:
+    """Leave out what segments have: one holds all facts of its partition between its ends."""
+    ranges: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    for s in segments:
+        ranges.setdefault((s.stream, s.model, s.hour), []).append((s.first, s.last))
+    return [
+        one
+        for one in live
+        if not any(
+            first <= one.row[1] <= last
+            for first, last in ranges.get((one.row[0], one.model, one.hour), ())
+        )
+    ]
+
+
+def _offer(
+    engine: duckdb.DuckDBPyConnection,
+    segments: Sequence[Segment],
+    live: dict[str, list[_Live]],
+) -> None:
+    """Make the views, then close every other door."""
+    engine.execute("SET TimeZone = 'UTC'")
+    engine.execute("SET temp_directory = ''")
+    engine.execute("SET python_enable_replacements = false")
+    engine.execute("CREATE SCHEMA live")
+    paths: list[str] = []
+    for kind in facts.NAMES:
+        mine = [segment for segment in segments if segment.kind == kind]
+        engine.register("arriving", _table(kind, _unsealed(live[kind], mine)))
+        engine.execute(f"CREATE TABLE live.{kind} AS FROM arriving")
+        engine.unregister("arriving")
+        columns = ", ".join(f'"{name}"' for name in (*parquet.SCHEMAS[kind].names, "model", "hour"))
+        select = f"SELECT {columns} FROM live.{kind}"  # noqa: S608 (our own names)
+        if mine:
+            files = ", ".join(_quoted(segment.path) for segment in mine)
+            options = "hive_partitioning = true, hive_types = {'model': VARCHAR, 'hour': VARCHAR}"
+            select += f" UNION ALL SELECT {columns} FROM read_parquet([{files}], {options})"  # noqa: S608
+            paths += [segment.path for segment in mine]
+        engine.execute(f"CREATE VIEW {kind} AS {select}")
+    engine.execute(f"SET allowed_paths = [{', '.join(map(_quoted, paths))}]")
+    engine.execute("SET enable_external_access = false")
+    engine.execute("SET lock_configuration = true")
+
+
+def _table(kind: str, live: list[_Live]) -> pa.Table:
+    made = [
+        parquet.batch(kind, [one.row for one in live[at : at + parquet.BATCH]])
+        for at in range(0, len(live), parquet.BATCH)
+    ]
+    bad = {id(row) for _, misfits in made for row in misfits}
+    kept = [one for one in live if id(one.row) not in bad] if bad else live
+    table = pa.Table.from_batches([one for one, _ in made], schema=parquet.SCHEMAS[kind])
+    table = table.append_column("model", pa.array([one.model for one in kept], pa.string()))
+    return table.append_column("hour", pa.array([one.hour for one in kept], pa.string()))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _plain_result(table: pa.Table) -> Result:
+    columns = [
+        [_plain(value, field.type) for value in column.to_pylist()]
+        for field, column in zip(table.schema, table.columns, strict=True)
+    ]
+    rows = list(zip(*columns, strict=True))
+    return Result(tuple(table.schema.names), tuple(str(f.type) for f in table.schema), rows)
+
+
+def _plain(value: Any, kind: pa.DataType) -> Any:
+    """A value of Arrow's as JSON has it."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if pa.types.is_map(kind):
+        return {
+            str(_plain(key, kind.key_type)): _plain(each, kind.item_type) for key, each in value
+        }
+    if isinstance(value, list):
+        return [_plain(each, kind.value_type) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each, kind.field(name).type) for name, each in value.items()}
+    if isinstance(value, decimal.Decimal):
+        return int(value) if kind.scale == 0 else float(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dt.datetime):
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    return str(value)
