@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from redpoll.catalog import Model, Plan
 from redpoll.control.engine import Engine
 from redpoll.errors import RedpollError, closest
 from redpoll.rollout.commands import Asked, Start
+from redpoll.rollout.evidence_records import gate_specs
 from redpoll.rollout.machine_state import ModelState, RolloutState
 from redpoll.rollout.plan import length
 from redpoll.stats.latency import ENOUGH, LatencyReference
@@ -83,9 +86,23 @@ def spec(engine: Engine, one: Model, version: str, plan: Plan | None) -> Start:
         unit=one.unit,
         plan_from="catalog" if plan is None else "given",
         length=length(wanted, traffic.rate(now_us)),
-        latency_reference=LatencyReference.from_latencies(seen) if len(seen) >= ENOUGH else None,
+        latency_reference=_reference(seen, wanted),
         cursors=dict(engine.follower.cursors),
     )
+
+
+def _reference(seen: Sequence[int], plan: Plan) -> LatencyReference | None:
+    """The stable's last requests; None (its first ones are taken) where fewer than 500 are known.
+
+    With a margin for errors only time-outs and lost requests count as slow, as in the gate.
+    """
+    gates = gate_specs(plan)
+    margin = any(gate.metric == "error_rate" and gate.has_margin for gate in gates)
+    usable = [latency for latency in seen if latency >= 0]
+    unusable = sum(latency == -1 or (latency == -2 and not margin) for latency in seen)
+    if not usable or len(usable) + unusable < ENOUGH:
+        return None
+    return LatencyReference.from_latencies(usable, unusable)
 
 
 def _units(engine: Engine, one: Model) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -16,24 +17,27 @@ import msgspec
 
 from redpoll.catalog import Model
 from redpoll.clock import Clock, SystemClock
-from redpoll.control import publish
+from redpoll.control import checkpoint, publish
+from redpoll.control.deploys import Deploys
 from redpoll.control.health import HealthBook
+from redpoll.control.timeline import cursors_of, decision_view, lowest, when
 from redpoll.control.traffic import Traffic
-from redpoll.control.watch import BUCKET_US, Watch
+from redpoll.control.watch import Watch
 from redpoll.errors import RedpollError
 from redpoll.facts import NO_MODEL, Decision, Deploy, Entry
 from redpoll.host.paths import DataDir
 from redpoll.ids import IdMaker
 from redpoll.journal.port import Follower, Journal, Writer
 from redpoll.rollout import machine
-from redpoll.rollout.machine_fold import fold, read_evidence
+from redpoll.rollout.machine_fold import fold
 from redpoll.rollout.machine_state import Action, Health, ModelState, RolloutState
 from redpoll.store.port import Catalog, CatalogStore
 from redpoll.views import DecisionView
 
 DECISIONS_KEPT = 2000
-DEPLOYS_KEPT = 200  # a model
 POLL_ENTRIES = 5000
+SAVE_EVERY_S = 5.0
+NEVER_US = 2**62
 
 _log = logging.getLogger("redpoll.control")
 
@@ -59,16 +63,20 @@ class Engine:
         self.states: dict[str, ModelState] = {}
         self.watches: dict[str, Watch] = {}  # of each model's newest rollout
         self.decisions: deque[DecisionView] = deque(maxlen=DECISIONS_KEPT)
-        self.deploys: dict[str, deque[tuple[int, Deploy]]] = {}
+        self.deploys = Deploys()
         self.traffic = Traffic()
         self.health = HealthBook(data)
         self.publisher = publish.Publisher(data)
         self.on_decision: list[Callable[[DecisionView], None]] = []
         self.as_of_us = 0
+        self.opened_us = 0
         self._folded: dict[str, int] = {}  # stream -> sequence of its newest folded Decision
         self._position = ("", -1)
         self._last_us = 0
         self._waiting: list[tuple[str, int, Action]] = []  # appended, not yet synced
+        self._published: tuple[object, ...] = ()  # what the newest table was made from
+        self._republish_us = 0  # when it changes by time alone: something is kept warm no longer
+        self._save_us = 0  # when the next checkpoint is due
         self.writer: Writer
         self.follower: Follower
 
@@ -92,32 +100,67 @@ class Engine:
         """The state of a model; a fresh one where nothing was ever decided."""
         return self.states.get(model) or ModelState(name=model)
 
-    # beginning
+    # beginning and end
     def open(self) -> None:
         """Fold all Decisions, take up the evidence where it stands, and publish the routes."""
+        self.opened_us = self.clock.now_us()
         self.catalog = self.store.read()
         entries = list(self.journal.read(kinds=["decision"], raw=False))
-        for entry in sorted(entries, key=_when):
+        for entry in sorted(entries, key=when):
             self._fold(entry)
         self.writer = self.journal.open("control")
-        cursors = self._begin_cursors(entries)
-        for state in self.states.values():
-            self._watch(state)
-        self.follower = self.journal.follow(cursors)
+        self.follower = self.journal.follow(self._restore(entries))
         self.publish()
 
-    def _begin_cursors(self, entries: Sequence[Entry]) -> dict[str, int]:
-        """From where requests and answers must be read again."""
+    def _restore(self, entries: Sequence[Entry]) -> dict[str, int]:
+        """Take up the checkpoint; from where requests and answers must be read again."""
+        kept = checkpoint.load(self.data, self.journal, self.states)
+        if kept is not None:
+            self.traffic.load(kept.traffic)
+            self.deploys.load(kept.deploys)
+            for name, state in self.states.items():
+                mine, rollout = kept.watches.get(name), state.rollout
+                if mine is not None and rollout is not None and mine.id == rollout.id:
+                    try:
+                        self.watches[name] = Watch.load(rollout, mine)
+                    except ValueError as error:
+                        _log.warning("%s; the journal is folded again", error)
+                        kept = None
+                        break
+        if kept is None:
+            self.watches.clear()
+            self.traffic = Traffic()
+        for state in self.states.values():
+            self._watch(state)
+        if kept is not None:
+            return dict(kept.cursors)
         starts = [state.active.cursors for state in self.states.values() if state.active]
         if not starts and entries:
-            newest = max(entries, key=_when)
-            fact = newest.fact
-            starts = [json.loads(fact.cursors)] if isinstance(fact, Decision) else []
+            newest = max(entries, key=when).fact
+            starts = [cursors_of(newest)] if isinstance(newest, Decision) else []
         return lowest(starts)
 
     def close(self) -> None:
-        """Sync and end our stream."""
-        self.writer.close()
+        """Keep what was folded, and end our stream."""
+        try:
+            self.save()
+        finally:
+            self.writer.close()
+
+    def save(self) -> None:
+        """Keep all folds, with the cursors of this moment."""
+        began = time.monotonic()
+        kept = checkpoint.Checkpoint(
+            saved_us=self.clock.now_us(),
+            cursors=dict(self.follower.cursors),
+            traffic=self.traffic.state(),
+            watches={name: watch.state() for name, watch in self.watches.items()},
+            deploys=self.deploys.state(),
+        )
+        checkpoint.save(self.data, kept)
+        # At most 2 % of the time goes into checkpoints, however large they grow.
+        pause_s = max(SAVE_EVERY_S, 50 * (time.monotonic() - began))
+        self._save_us = self.clock.now_us() + int(pause_s * 1e6)
 
     # one step
     def tick(self) -> bool:
@@ -133,6 +176,8 @@ class Engine:
         for name in list(self.states):
             self.judge(name)
         self.publish()
+        if self.clock.now_us() >= self._save_us:
+            self.save()
         return len(entries) >= POLL_ENTRIES
 
     def bound(self, listed_us: int) -> int:
@@ -155,7 +200,7 @@ class Engine:
             rollout = state.active
             if watch is None or rollout is None:
                 return
-            target = next_bucket(watch, rollout, self.as_of_us)
+            target = watch.next_bucket(rollout, self.as_of_us)
             moved = rollout.begun and watch.close(target)
             actions = machine.step(
                 state, watch.reading, self.health_of(rollout), self.now_us(), self.salt()
@@ -174,29 +219,15 @@ class Engine:
             detail = f"{rollout.version} is not in the catalog any more"
             return Health(ready=False, detail=detail)
         found = self.health.version(rollout.model, version)
-        deploys = self.deploys.get(rollout.model, ())
-        crashes = sum(
-            at >= rollout.running_since_us
-            and deploy.event == "crash"
-            and deploy.version == rollout.version
-            for at, deploy in deploys
-        )
-        changed = next(
-            (
-                deploy.version
-                for at, deploy in deploys
-                if deploy.event == "changed"
-                and at >= rollout.evidence_since_us
-                and deploy.version in (rollout.version, rollout.stable)
-            ),
-            None,
-        )
         return Health(
             ready=found.ready,
             detail=found.detail,
             load_s=version.load_s,
-            crashes=crashes,
-            changed=changed,
+            since_us=self.opened_us,
+            crashes=self.deploys.crashes(rollout.model, rollout.version, rollout.running_since_us),
+            changed=self.deploys.changed(
+                rollout.model, (rollout.version, rollout.stable), rollout.evidence_since_us
+            ),
         )
 
     # deciding
@@ -235,12 +266,16 @@ class Engine:
                 self._watch(state)
         self.publish()
 
-    def publish(self) -> bool:
-        """Rename the route table into place where it changed."""
-        table = publish.table(
-            self.data, self.models(), self.states, self.clock.now_us(), self._position
-        )
-        return self.publisher.publish(table)
+    def publish(self, again: bool = False) -> bool:
+        """Rename the route table into place where it changed (``again``: in any case)."""
+        now_us = self.clock.now_us()
+        source = (self.catalog.revision, self._position)
+        if not again and source == self._published and now_us < self._republish_us:
+            return False
+        table = publish.table(self.data, self.models(), self.states, now_us, self._position)
+        ends = [at for state in self.states.values() for at in state.warm.values() if at > now_us]
+        self._published, self._republish_us = source, min(ends, default=NEVER_US)
+        return self.publisher.publish(table, again)
 
     # folding
     def _take(self, entry: Entry) -> None:
@@ -250,8 +285,7 @@ class Engine:
                 self._fold(entry)
             return
         if isinstance(fact, Deploy):
-            kept = self.deploys.setdefault(entry.model, deque(maxlen=DEPLOYS_KEPT))
-            kept.append((entry.time_us, fact))
+            self.deploys.add(entry.model, entry.time_us, fact)
             return
         self.traffic.add(entry)
         watch = self.watches.get(entry.model)
@@ -264,7 +298,7 @@ class Engine:
         if not isinstance(decision, Decision):
             return
         self._folded[entry.stream] = max(entry.sequence, self._folded.get(entry.stream, -1))
-        at_us = _when(entry)[0]
+        at_us = when(entry)[0]
         if at_us >= self._last_us:
             self._last_us, self._position = at_us, (entry.stream, entry.sequence)
         if entry.model != NO_MODEL:
@@ -281,65 +315,14 @@ class Engine:
             return None
         watch = self.watches.get(state.name)
         if watch is None or watch.id != rollout.id:
+            before = self.traffic.hour(state.name, rollout.stable, rollout.started_us)
             try:
-                watch = self.watches[state.name] = Watch(rollout)
+                watch = self.watches[state.name] = Watch(rollout, before)
             except RedpollError as error:
                 _log.error("%s cannot be watched: %s", rollout.id, error)
                 return None
+        ended = not watch.over and not rollout.active
         watch.follow(rollout)
+        if ended:
+            checkpoint.archive(self.data, watch.state())
         return watch
-
-
-def next_bucket(watch: Watch, rollout: RolloutState, bound_us: int) -> int:
-    """Up to where to close next: one bucket, or as far as nothing can follow from."""
-    reading = watch.reading
-    closed = 0 if reading is None else reading.last_closed_us
-    pause_s = rollout.plan.steps[rollout.step].pause_s or 0.0
-    stops = [bound_us]
-    due = rollout.step_since_us + int(pause_s * 1e6)
-    if closed < due:
-        stops.append(-(-due // BUCKET_US) * BUCKET_US)
-    oldest = watch.oldest_open_us()
-    if oldest is not None:
-        stops.append(max(oldest + BUCKET_US, closed + BUCKET_US))
-    return max(min(stops), closed)
-
-
-def lowest(starts: Sequence[dict[str, int]]) -> dict[str, int]:
-    """Cursors from which all of these are still ahead: the lower of each, absent where one lacks it."""
-    if not starts:
-        return {}
-    shared = set(starts[0]).intersection(*starts[1:])
-    return {stream: min(start[stream] for start in starts) for stream in sorted(shared)}
-
-
-def decision_view(model: str, decision: Decision, time_us: int) -> DecisionView:
-    """A Decision as a line of a timeline; the latency reference is left out."""
-    evidence = read_evidence(decision)
-    evidence.pop("latency_reference", None)
-    try:
-        cursors = json.loads(decision.cursors)
-    except ValueError:
-        cursors = {}
-    return DecisionView(
-        decision_id=decision.decision_id,
-        time_us=time_us,
-        model=model,
-        subject_kind=decision.subject_kind,
-        subject_id=decision.subject_id,
-        action=decision.action,
-        from_state=decision.from_state,
-        to_state=decision.to_state,
-        actor=decision.actor,
-        reason=decision.reason,
-        sentence=decision.sentence,
-        evidence=evidence,
-        cursors=cursors,
-        spec_digest=decision.spec_digest,
-    )
-
-
-def _when(entry: Entry) -> tuple[int, str, int]:
-    fact = entry.fact
-    at = read_evidence(fact).get("at_us") if isinstance(fact, Decision) else None
-    return (int(at) if isinstance(at, int) else entry.time_us, entry.stream, entry.sequence)

@@ -96,11 +96,16 @@ class Publisher:
         """What was published last; an empty table before the first time."""
         return self._last or Table()
 
-    def publish(self, new: Table) -> bool:
+    def publish(self, new: Table, again: bool = False) -> bool:
         """Rename the table into place; False where nothing but the time differs."""
         old = self._last
-        if old is not None and (
-            (old.generation, old.watching, old.routes) == (new.generation, new.watching, new.routes)
+        if (
+            old is not None
+            and not again
+            and (
+                (old.generation, old.watching, old.routes)
+                == (new.generation, new.watching, new.routes)
+            )
         ):
             return False
         replace(self._data.routes, encode(new))

@@ -16,7 +16,7 @@ from redpoll.views import ArmView
 
 WINDOW_S = 60
 RECENT_LATENCIES = 2000  # of the live version, for the reference of the next rollout
-RATE_HOURS = 60  # minutes of request counts that "the last hour's rate" rests on
+RATE_MINUTES = 60  # that "the last hour" rests on
 _LOG_STEP = math.log(1.05)
 
 
@@ -99,8 +99,9 @@ class ModelTraffic:
 
     def __init__(self) -> None:
         self.versions: dict[str, VersionTraffic] = {}
-        self.minutes: deque[tuple[int, int, int]] = deque(maxlen=RATE_HOURS)  # minute, n, units
-        self.latencies: dict[str, deque[int]] = {}
+        self.minutes: deque[tuple[int, int, int]] = deque(maxlen=RATE_MINUTES)  # minute, n, units
+        self.latencies: dict[str, deque[int]] = {}  # µs; -1 timed out or lost, -2 otherwise bad
+        self.hours: dict[str, deque[tuple[int, int, int]]] = {}  # of a version: minute, n, bad
 
     def request(self, time_us: int, has_unit: bool) -> None:
         """Count one arrival."""
@@ -114,10 +115,17 @@ class ModelTraffic:
         """Count one live answer."""
         if answer.version not in self.versions:
             self.versions[answer.version] = VersionTraffic()
-            self.latencies[answer.version] = deque(maxlen=RECENT_LATENCIES)
+            self.latencies.setdefault(answer.version, deque(maxlen=RECENT_LATENCIES))
+            self.hours.setdefault(answer.version, deque(maxlen=RATE_MINUTES))
         self.versions[answer.version].add(time_us, answer.status, answer.latency_us)
-        if answer.status == "ok":
-            self.latencies[answer.version].append(answer.latency_us)
+        ok = answer.status == "ok"
+        slow = -1 if answer.status in ("timeout", "lost") else -2
+        self.latencies[answer.version].append(answer.latency_us if ok else slow)
+        hour, minute = self.hours[answer.version], time_us // 60_000_000
+        if not hour or hour[-1][0] < minute:
+            hour.append((minute, 0, 0))
+        at, count, bad = hour[-1]
+        hour[-1] = (at, count + 1, bad + (not ok))
 
     def rate(self, now_us: int) -> float:
         """Requests a second over the last hour (or as long as is known, at least a minute)."""
@@ -165,6 +173,13 @@ class Traffic:
             for name in versions
         )
 
+    def hour(self, model: str, version: str, now_us: int) -> tuple[int, int]:
+        """A version's requests in the hour up to then, and how many of them were bad."""
+        minute = now_us // 60_000_000
+        kept = self.of(model).hours.get(version, ())
+        recent = [(n, bad) for at, n, bad in kept if minute - 60 < at <= minute]
+        return sum(n for n, _ in recent), sum(bad for _, bad in recent)
+
     def total(self, model: str, now_us: int) -> ArmView:
         """The last minute of a model, all versions together."""
         return merge(
@@ -188,6 +203,7 @@ class Traffic:
             name: {
                 "minutes": list(one.minutes),
                 "latencies": {version: list(seen) for version, seen in one.latencies.items()},
+                "hours": {version: list(hour) for version, hour in one.hours.items()},
             }
             for name, one in self.models.items()
         }
@@ -198,8 +214,9 @@ class Traffic:
             mine = self.of(name)
             mine.minutes.extend((int(a), int(b), int(c)) for a, b, c in kept["minutes"])
             for version, seen in kept["latencies"].items():
-                mine.versions.setdefault(version, VersionTraffic())
-                mine.latencies[version] = deque((int(x) for x in seen), maxlen=RECENT_LATENCIES)
+                mine.latencies[version] = deque(seen, maxlen=RECENT_LATENCIES)
+            for version, hour in kept["hours"].items():
+                mine.hours[version] = deque((tuple(x) for x in hour), maxlen=RATE_MINUTES)
 
 
 def merge(views: list[ArmView], bins: dict[int, int]) -> ArmView:

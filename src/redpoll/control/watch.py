@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+
+import msgspec
 
 from redpoll.catalog import Record
 from redpoll.facts import Answer, Entry, Request
@@ -32,14 +34,14 @@ class Failure(Record, frozen=True, kw_only=True):
 
 
 class Curve:
-    """A gate's evidence over time, bounded."""
+    """A gate's evidence over time, bounded: the newest point, and older ones on a grid."""
 
-    def __init__(self, points: list[tuple[int, float]] | None = None, grid_us: int = 1_000_000):
-        self.points = points or []
+    def __init__(self, points: Sequence[tuple[int, float]] = (), grid_us: int = 1_000_000) -> None:
+        self.points = list(points)
         self.grid_us = grid_us
 
     def add(self, time_us: int, log_value: float) -> None:
-        """One more point; the newest always stands, older ones on a grid."""
+        """One more point."""
         points = self.points
         if len(points) >= 2 and points[-1][0] - points[-2][0] < self.grid_us:
             points[-1] = (time_us, log_value)
@@ -50,11 +52,31 @@ class Curve:
             self.grid_us *= 2
 
 
+class WatchState(Record, frozen=True, kw_only=True):
+    """A :class:`Watch` on disk. ``evidence`` is empty once the rollout is over."""
+
+    id: str
+    set: int
+    generation: int
+    epoch: int
+    over: bool
+    evidence: bytes
+    reading: Reading | None
+    curves: dict[str, tuple[int, list[tuple[int, float]]]]
+    failures: list[Failure]
+    before: tuple[int, int]
+    share_since_us: int
+    share: tuple[int, int]
+    last_candidate_us: int | None
+    open: dict[str, tuple[str, int]]
+
+
 class Watch:
     """Folds entries for one rollout; ``close`` moves its evidence on."""
 
-    def __init__(self, rollout: RolloutState) -> None:
+    def __init__(self, rollout: RolloutState, before: tuple[int, int] = (0, 0)) -> None:
         self.id = rollout.id
+        self.before = before  # the stable's requests in the hour before, and how many were bad
         self.generation = rollout.evidence_generation
         self.set = rollout.evidence_set
         self.epoch = rollout.epoch
@@ -63,7 +85,7 @@ class Watch:
         self.curves: dict[str, Curve] = {}
         self.failures: list[Failure] = []
         self.share_since_us = max(rollout.step_since_us, rollout.ended_us or 0)
-        self.share = [0, 0]  # requests since then, of them to the candidate
+        self.share = (0, 0)  # requests since then, of them to the candidate
         self.last_candidate_us: int | None = None  # arrival of the candidate's newest request
         self.over = not rollout.active  # only the share and the stable's answers still matter
         self._oldest: int | None = None  # the oldest arrival that is not counted yet, or less
@@ -84,8 +106,8 @@ class Watch:
 
     def _request(self, entry: Entry, fact: Request) -> None:
         if entry.time_us >= self.share_since_us:
-            self.share[0] += 1
-            self.share[1] += fact.arm == "candidate"
+            total, mine = self.share
+            self.share = (total + 1, mine + (fact.arm == "candidate"))
         if self.over or fact.rollout_id != self.id or fact.route_generation < self.generation:
             return
         self.evidence.add(entry)
@@ -117,9 +139,8 @@ class Watch:
     def _shadow(self, entry: Entry, fact: Answer) -> None:
         for index, failure in enumerate(self.failures):
             if failure.prediction_id == fact.prediction_id:
-                found = (entry.stream, entry.sequence)
-                changed: dict[str, Any] = {"shadow": found}
-                self.failures[index] = Failure(**(_fields(failure) | changed))
+                shadow = (entry.stream, entry.sequence)
+                self.failures[index] = msgspec.structs.replace(failure, shadow=shadow)
 
     def close(self, bound_us: int) -> bool:
         """Fold the buckets that are whole by then; True where any was."""
@@ -134,16 +155,26 @@ class Watch:
             curve.add(self.reading.last_closed_us, gate.log_evidence)
         return True
 
-    def oldest_open_us(self) -> int | None:
-        """Where the oldest bucket that is not closed yet begins; None: nothing is open."""
-        return self._oldest
+    def next_bucket(self, rollout: RolloutState, bound_us: int) -> int:
+        """Up to where to close next: one bucket, or as far as nothing can follow from."""
+        reading = self.reading
+        closed = 0 if reading is None else reading.last_closed_us
+        pause_s = rollout.plan.steps[rollout.step].pause_s or 0.0
+        stops = [bound_us]
+        due = rollout.step_since_us + int(pause_s * 1e6)
+        if closed < due:
+            stops.append(-(-due // BUCKET_US) * BUCKET_US)
+        oldest = self._oldest
+        if oldest is not None:
+            stops.append(max(oldest + BUCKET_US, closed + BUCKET_US))
+        return max(min(stops), closed)
 
     def follow(self, rollout: RolloutState) -> None:
         """Take over what a Decision changed: epochs, evidence set aside, the share's start."""
         self.over = not rollout.active
         since_us = max(rollout.step_since_us, rollout.ended_us or 0)
         if since_us != self.share_since_us:
-            self.share_since_us, self.share = since_us, [0, 0]
+            self.share_since_us, self.share = since_us, (0, 0)
         if rollout.evidence_set != self.set:
             self.set, self.generation = rollout.evidence_set, rollout.evidence_generation
             self.evidence, self.reading = Evidence.start(spec_of(rollout)), None
@@ -163,6 +194,40 @@ class Watch:
         ]
         return tuple(sorted(found, key=lambda point: point.time_us))
 
+    def state(self) -> WatchState:
+        """All of it, to be kept with the cursors of this very moment."""
+        return WatchState(
+            id=self.id,
+            set=self.set,
+            generation=self.generation,
+            epoch=self.epoch,
+            over=self.over,
+            evidence=b"" if self.over else self.evidence.state(),
+            reading=self.reading,
+            curves={name: (one.grid_us, one.points) for name, one in self.curves.items()},
+            failures=self.failures,
+            before=self.before,
+            share_since_us=self.share_since_us,
+            share=self.share,
+            last_candidate_us=self.last_candidate_us,
+            open={} if self.over else self._open,
+        )
 
-def _fields(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__struct_fields__}
+    @classmethod
+    def load(cls, rollout: RolloutState, kept: WatchState) -> Watch:
+        """Go on from a checkpoint; ``ValueError`` where its evidence cannot be read."""
+        self = cls(rollout, kept.before)
+        self.set, self.generation, self.epoch = kept.set, kept.generation, kept.epoch
+        if kept.evidence:
+            self.evidence = Evidence.load(kept.evidence)
+        elif not kept.over:
+            raise ValueError("a running rollout's checkpoint without evidence")
+        self.reading, self.over = kept.reading, kept.over
+        self._oldest = kept.reading.oldest_open_us if kept.reading is not None else None
+        self.curves = {
+            name: Curve(points, grid_us) for name, (grid_us, points) in kept.curves.items()
+        }
+        self.failures, self._open = kept.failures, kept.open
+        self.share_since_us, self.share = kept.share_since_us, kept.share
+        self.last_candidate_us = kept.last_candidate_us
+        return self

@@ -119,7 +119,7 @@ def _begin(rollout: RolloutState, health: Health, now_us: int, salt: str) -> Act
             f" {rollout.stable} keeps the rest."
         )
         return decide(rollout, "ready", "running", now_us, sentence, begun=True, **changes)
-    waited_s = (now_us - rollout.load_from_us) / 1e6
+    waited_s = (now_us - max(rollout.load_from_us, health.since_us)) / 1e6
     if waited_s < health.load_s + LOAD_GRACE_S:
         return None
     why = health.detail or "it never said that it was ready"

@@ -109,6 +109,7 @@ class Health(Record, frozen=True, kw_only=True):
     ready: bool = False  # the candidate answers
     detail: str = ""  # why it is not ready
     load_s: float = 60.0  # the candidate's time to become ready
+    since_us: int = 0  # since when we have been asking: a wait that nobody watched does not count
     crashes: int = 0  # of the candidate since ``running_since_us``
     changed: str | None = None  # the version whose fingerprint changed since ``evidence_since_us``
 

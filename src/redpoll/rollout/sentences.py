@@ -69,7 +69,8 @@ def next_step(
     if rollout.state == "paused":
         return _paused(rollout)
     if not rollout.begun:
-        left = (rollout.load_from_us - now_us) / 1e6 + health.load_s + LOAD_GRACE_S
+        waits_from_us = max(rollout.load_from_us, health.since_us)
+        left = (waits_from_us - now_us) / 1e6 + health.load_s + LOAD_GRACE_S
         why = f" ({health.detail})" if health.detail else ""
         return (
             f"Waits until {rollout.version} is ready{why}; gives up in {duration(max(0.0, left))}."
