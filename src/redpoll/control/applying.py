@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from redpoll.catalog import Config, Server
+from redpoll.catalog import Config, Server, Version
 from redpoll.control import asking
-from redpoll.control.apply import Changes, Running, changes, settle
+from redpoll.control.apply import Running, changes, settle, with_version
 from redpoll.control.engine import Engine
 from redpoll.control.live import AbortRollout, FirstLive, Intent, StartRollout
 from redpoll.errors import RedpollError
@@ -24,20 +24,27 @@ from redpoll.views import ApplyLine
 CATALOG_ACTIONS = ("add_model", "add_version", "restore", "settings", "retire")
 
 
-def apply(engine: Engine, config: Config, actor: str, dry_run: bool) -> tuple[ApplyLine, ...]:
+def fill(engine: Engine, config: Config, copy: bool) -> Config:
+    """The file with its versions' digests; their files are kept (``copy``). RP-003.
+
+    Reads every model file, which may take seconds: for another thread than the loop's.
+    """
+    return Artifacts(engine.data.artifacts).fill(config, engine.store.read(), copy=copy)
+
+
+def apply(engine: Engine, filled: Config, actor: str, dry_run: bool) -> tuple[ApplyLine, ...]:
     """Make the catalog match a file, and carry out what its ``live`` asks for.
 
-    RP-002 and RP-003 refuse the whole file. What cannot be carried out of ``live`` is a line that
-    waits for a person; the next apply of the same file tries it again.
+    RP-002 refuses the whole file. What cannot be carried out of ``live`` is a line that waits for
+    a person; the next apply of the same file tries it again.
     """
     before = engine.store.read()
-    filled = Artifacts(engine.data.artifacts).fill(config, before, copy=not dry_run)
     now_us = engine.clock.now_us()
     done = changes(before, filled, engine.states, now_us, running(engine))
     if dry_run:
         return done.lines
     catalog = _write(engine, before, done.catalog, actor, "apply")
-    _note(engine, done, actor)
+    _note(engine, done.lines, actor)
     engine.publish()
     failed: dict[str, str] = {}
     for intent in done.intents:
@@ -47,6 +54,23 @@ def apply(engine: Engine, config: Config, actor: str, dry_run: bool) -> tuple[Ap
             failed[intent.model] = error.message
     _write(engine, catalog, settle(catalog, done, failed), actor, "live was carried out")
     return _told(done.lines, failed)
+
+
+def add_version(engine: Engine, model: str, version: Version, actor: str) -> tuple[ApplyLine, ...]:
+    """Add one version (its files are kept already) to a model. RP-002, RP-102."""
+    before = engine.store.read()
+    after = with_version(before, model, version)
+    if after is before:
+        return (ApplyLine(sentence=f"{model}: {version.name} is there already", model=model),)
+    line = ApplyLine(
+        sentence=f"{model}: {version.name} is added ({version.backend})",
+        model=model,
+        action="add_version",
+    )
+    _write(engine, before, after, actor, "add_version")
+    _note(engine, (line,), actor)
+    engine.publish()
+    return (line,)
 
 
 def running(engine: Engine) -> Running | None:
@@ -67,11 +91,11 @@ def _write(engine: Engine, before: Catalog, after: Catalog, actor: str, what: st
     return engine.catalog
 
 
-def _note(engine: Engine, done: Changes, actor: str) -> None:
+def _note(engine: Engine, lines: Iterable[ApplyLine], actor: str) -> None:
     """A Decision for every change of the catalog."""
     revision = engine.catalog.revision
     actions: list[Action] = []
-    for line in done.lines:
+    for line in lines:
         if line.action not in CATALOG_ACTIONS or not line.model:
             continue
         evidence = {"at_us": engine.now_us(), "revision": revision, "what": line.action}
@@ -83,7 +107,7 @@ def _note(engine: Engine, done: Changes, actor: str) -> None:
             actor=actor,
             sentence=line.sentence,
             evidence=json.dumps(evidence),
-            spec_digest=done.catalog.applied_digest,
+            spec_digest=engine.catalog.applied_digest or None,
         )
         actions.append(Decide(model=line.model, decision=decision))
     if actions:

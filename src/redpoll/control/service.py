@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from redpoll.catalog import Config, Plan
+from redpoll.catalog import Config, Plan, Version
 from redpoll.clock import Clock
 from redpoll.control import applying, asking, publish, render
 from redpoll.control.engine import Engine
@@ -24,6 +24,7 @@ from redpoll.host.paths import DataDir
 from redpoll.journal.port import Journal
 from redpoll.rollout import commands
 from redpoll.routes import Route
+from redpoll.store.artifacts import Artifacts
 from redpoll.store.port import CatalogStore
 from redpoll.views import (
     ApplyLine,
@@ -234,4 +235,13 @@ class Control:
         self, config: Config, *, actor: str = "api", dry_run: bool = False
     ) -> tuple[ApplyLine, ...]:
         """Make the catalog match a file, and carry out what its ``live`` asks for."""
-        return applying.apply(self.engine, config, actor, dry_run)
+        filled = await asyncio.to_thread(applying.fill, self.engine, config, not dry_run)
+        return applying.apply(self.engine, filled, actor, dry_run)
+
+    async def add_version(
+        self, model: str, version: Version, *, actor: str = "api"
+    ) -> tuple[ApplyLine, ...]:
+        """Add a version (see ``config.version_from``); a rollout to it is another call."""
+        artifacts = Artifacts(self.engine.data.artifacts)
+        kept = await asyncio.to_thread(artifacts.add, version)
+        return applying.add_version(self.engine, model, kept, actor)
