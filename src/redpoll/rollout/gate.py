@@ -206,6 +206,11 @@ class Side:
         at = int(self.at[row])
         return Standing(float(now[row]), float(self.log_limits[row]), at if at >= 0 else None)
 
+    def keep(self, rows: Ints) -> None:
+        """Drop all rows but these."""
+        self.wealth.keep(rows)
+        self.log_limits, self.at, self.peak = self.log_limits[rows], self.at[rows], self.peak[rows]
+
     def state(self) -> dict[str, Any]:
         """Plain numbers."""
         return self.wealth.state() | {"at": self.at.tolist(), "peak": self.peak.tolist()}
@@ -254,6 +259,12 @@ class GateFold:
                 passing[0] += (self.rule.pass_table(weight)[classes] * counts[:, None]).sum(axis=0)
         number, at = np.array([events], dtype=np.int64), np.array([at_us], dtype=np.int64)
         self.fold(fail, passing, number, at)
+
+    def keep(self, rows: Ints) -> None:
+        """Drop all rows but these: what a simulation does with runs that are over."""
+        self.fails.keep(rows)
+        if self.passes is not None:
+            self.passes.keep(rows)
 
     def state(self) -> dict[str, Any]:
         """Plain numbers."""

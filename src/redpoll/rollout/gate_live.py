@@ -20,7 +20,7 @@ from redpoll.rollout.gate import (
     count,
     log_limit,
 )
-from redpoll.rollout.units import UnitLedgers, fold_units, unit_gate
+from redpoll.rollout.units import Ledger, UnitLedgers, fold_units, unit_gate
 from redpoll.stats.bets import SPLIT_RATIOS, split_log_factors
 from redpoll.stats.latency import BINS, ENOUGH, SLOWEST, LatencyReference, bin_of
 from redpoll.stats.wealth import Wealth
@@ -132,15 +132,17 @@ class Split:
     def __init__(self, unit: str) -> None:
         size = len(SPLIT_RATIOS)
         self.wealth = Wealth(np.full(size, 1.0 / size))
-        self.ledgers: UnitLedgers | None = None if unit == "request" else UnitLedgers()
+        self.ledger: Ledger | None = None if unit == "request" else Ledger()
         self.peak = 0.0
 
     def bucket(self, arrivals: list[Arrival], stale: int) -> None:
         """One closed bucket, sorted by arrival."""
+        if self.ledger is not None:
+            fresh = [arrival for arrival in arrivals if arrival.generation >= stale]
+            first = self.ledger.visits([arrival.unit for arrival in fresh])
+            arrivals = [fresh[index] for index, _ in first]
         counts: dict[float, list[int]] = {}
         for arrival in arrivals:
-            if self.ledgers is not None and not self._first(self.ledgers, arrival, stale):
-                continue
             counts.setdefault(arrival.weight, [0, 0])[arrival.arm] += 1
         if not counts:
             return
@@ -151,27 +153,23 @@ class Split:
         self.wealth.fold(total, np.array([sum(map(sum, counts.values()))], dtype=np.int64))
         self.peak = max(self.peak, float(self.wealth.log_evidence()[0]))
 
-    @staticmethod
-    def _first(ledgers: UnitLedgers, arrival: Arrival, stale: int) -> bool:
-        return arrival.generation >= stale and ledgers.opened[0].visit(arrival.unit) == 1
-
     def log_evidence(self) -> float:
         """The most that closed buckets ever said against "as drawn"."""
         return self.peak
 
     def new_salt(self) -> None:
         """Every unit is new again."""
-        if self.ledgers is not None:
-            self.ledgers.clear()
+        if self.ledger is not None:
+            self.ledger.counts.clear()
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        ledgers = None if self.ledgers is None else self.ledgers.state()
-        return {"wealth": self.wealth.state(), "ledgers": ledgers, "peak": self.peak}
+        ledger = None if self.ledger is None else self.ledger.state()
+        return {"wealth": self.wealth.state(), "ledger": ledger, "peak": self.peak}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
         self.wealth.restore(state["wealth"])
         self.peak = state["peak"]
-        if self.ledgers is not None:
-            self.ledgers.restore(state["ledgers"])
+        if self.ledger is not None:
+            self.ledger.restore(state["ledger"])

@@ -9,7 +9,8 @@ request; for latency and absolute margins every request.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,6 @@ TESTS: tuple[UnitTest, ...] = (
     UnitTest(0.75, 1, 0.2 / 3),
 )
 STARTS: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
-COUNT_MAX = 9  # beyond the largest k nothing more is noted
 # For each start: which row of TESTS bets at the k-th event.
 ROWS: tuple[dict[int, int], ...] = tuple(
     {test.k: row for row, test in enumerate(TESTS) if test.start == start} for start in STARTS
@@ -49,26 +49,32 @@ def unit_hash(unit: str) -> int:
 
 
 class Ledger:
-    """How many events each unit has had, up to COUNT_MAX."""
+    """How many events each unit has had, as far as it matters: up to the largest of ``ks``."""
 
-    def __init__(self, limit: int = UNITS_MAX) -> None:
+    def __init__(self, ks: Collection[int] = (1,), limit: int = UNITS_MAX) -> None:
         self.counts: dict[int, int] = {}
+        self.ks = frozenset(ks)
         self.limit = limit
 
-    def visit(self, unit: int) -> int:
-        """Note one event; which one it was for the unit (1 = its first); 0: the ledger is full.
+    def visits(self, units: Iterable[int]) -> list[tuple[int, int]]:
+        """Note one event of each of these, in order; (index, k) where it was the unit's k-th.
 
-        >>> ledger = Ledger(limit=1)
-        >>> ledger.visit(7), ledger.visit(7), ledger.visit(8)
-        (1, 2, 0)
+        Only for the ``ks`` asked for. Units that a full ledger has no room for are passed over.
+
+        >>> ledger = Ledger((1, 2), limit=1)
+        >>> ledger.visits([7, 8, 7]), ledger.visits([7])
+        ([(0, 1), (2, 2)], [])
         """
-        seen = self.counts.get(unit, 0)
-        if seen >= COUNT_MAX:
-            return COUNT_MAX
-        if not seen and len(self.counts) >= self.limit:
-            return 0
-        self.counts[unit] = seen + 1
-        return seen + 1
+        counts, ks, most, limit = self.counts, self.ks, max(self.ks), self.limit
+        found = []
+        for index, unit in enumerate(units):
+            k = counts.get(unit, 0) + 1
+            if k > most or (k == 1 and len(counts) >= limit):
+                continue
+            counts[unit] = k
+            if k in ks:
+                found.append((index, k))
+        return found
 
     def state(self) -> tuple[bytes, bytes]:
         """Hashes (uint64, little-endian, ascending) and their counts (uint8)."""
@@ -87,25 +93,29 @@ class UnitLedgers:
     """Which tests bet on an event: one ledger for each start that has come."""
 
     def __init__(self) -> None:
-        self.opened: list[Ledger] = [Ledger()]
+        self.opened: list[Ledger] = []
+        self._open()
+
+    def _open(self) -> None:
+        self.opened.append(Ledger(ROWS[len(self.opened)]))
 
     def open_due(self, requests: int, length: float) -> None:
         """Start the tests that fall due after ``requests`` of a plan of ``length`` requests."""
         while len(self.opened) < len(STARTS) and requests >= STARTS[len(self.opened)] * length:
-            self.opened.append(Ledger())
+            self._open()
 
-    def rows(self, unit: int) -> list[int]:
-        """The rows of TESTS that bet on this event of the unit; notes the event."""
-        found = []
-        for ledger, by_k in zip(self.opened, ROWS):
-            row = by_k.get(ledger.visit(unit))
-            if row is not None:
-                found.append(row)
-        return found
+    def bets(self, units: Sequence[int]) -> list[tuple[int, int]]:
+        """Note one event of each of these units, in order; (index, row of TESTS) where one bets."""
+        return [
+            (index, by_k[k])
+            for ledger, by_k in zip(self.opened, ROWS)
+            for index, k in ledger.visits(units)
+        ]
 
     def clear(self) -> None:
         """A new salt: every unit bets anew."""
-        self.opened = [Ledger() for _ in self.opened]
+        for ledger in self.opened:
+            ledger.counts.clear()
 
     def state(self) -> list[tuple[bytes, bytes]]:
         """All ledgers."""
@@ -115,9 +125,8 @@ class UnitLedgers:
         """Take over what :meth:`state` gave."""
         self.opened = []
         for held in state:
-            ledger = Ledger()
-            ledger.restore(held)
-            self.opened.append(ledger)
+            self._open()
+            self.opened[-1].restore(held)
 
 
 def unit_gate(rule: Rule) -> GateFold:
@@ -128,23 +137,21 @@ def unit_gate(rule: Rule) -> GateFold:
 def fold_units(gate: GateFold, ledgers: UnitLedgers, arrivals: list[Arrival], at_us: int) -> None:
     """One bucket's arrivals, sorted by arrival, those of an older salt left out."""
     rule, rows = gate.rule, len(TESTS)
-    fail = np.zeros((rows, rule.fail_stakes.size))
-    passing = None if rule.pass_stakes is None else np.zeros((rows, rule.pass_stakes.size))
-    bet = False
+    events: list[tuple[float, int]] = []  # weight, class
+    units: list[int] = []
     for arrival in arrivals:
         found = rule.class_of(arrival.arm, arrival.status, arrival.latency_us)
-        if found == UNCOUNTED or not rule.bets[found]:
-            continue
-        for row in ledgers.rows(arrival.unit):
-            bet = True
-            fail[row] += rule.fail_table(arrival.weight)[found]
-            if passing is not None:
-                passing[row] += rule.pass_table(arrival.weight)[found]
-    if bet:
-        none = np.zeros(rows, dtype=np.int64)
-        gate.fold(fail, passing, none, np.full(rows, at_us, dtype=np.int64))
-
-
-def plain_state(ledgers: UnitLedgers | None) -> Any:
-    """For a checkpoint; None where requests are the unit."""
-    return None if ledgers is None else ledgers.state()
+        if found != UNCOUNTED and rule.bets[found]:
+            events.append((arrival.weight, found))
+            units.append(arrival.unit)
+    bets = ledgers.bets(units)
+    if not bets:
+        return
+    fail = np.zeros((rows, rule.fail_stakes.size))
+    passing = None if rule.pass_stakes is None else np.zeros((rows, rule.pass_stakes.size))
+    for index, row in bets:
+        weight, kind = events[index]
+        fail[row] += rule.fail_table(weight)[kind]
+        if passing is not None:
+            passing[row] += rule.pass_table(weight)[kind]
+    gate.fold(fail, passing, np.zeros(rows, dtype=np.int64), np.full(rows, at_us, dtype=np.int64))

