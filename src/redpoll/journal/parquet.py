@@ -40,6 +40,8 @@ _TYPES: dict[str, pa.DataType] = {
 _IDS = ("prediction_id", "outcome_id", "review_id", "decision_id")
 # Columns whose values hardly ever repeat: a dictionary of them would only cost.
 _DISTINCT = {*_IDS, "request_id", "trace_id", "inputs", "outputs", "body", "evidence", "cursors"}
+# Columns made of raw bodies, and what stands in their place where bodies are not wanted.
+OF_BODIES = {"inputs": None, "body": None, "encoding": None, "outputs": None, "reported": "{}"}
 _KIND = dict(zip(facts.NAMES, facts.KINDS, strict=True))
 
 
@@ -174,10 +176,10 @@ def _leaves(schema: pa.Schema) -> Iterable[str]:
 def entries(segment: Segment, after: int, raw: bool) -> Iterator[Entry]:
     """The facts of a segment behind ``after``. ``FileNotFoundError`` where it has gone.
 
-    ``raw=False`` leaves out what was made of bodies: ``inputs``, ``body``, ``outputs``.
+    ``raw=False`` leaves out what was made of bodies (:data:`OF_BODIES`).
     """
     kind = _KIND[segment.kind]
-    bodies = () if raw else ("inputs", "body", "outputs")
+    bodies = () if raw else tuple(OF_BODIES)
     with pq.ParquetFile(segment.path) as file:
         names = [name for name in file.schema_arrow.names if name not in bodies]
         for part in file.iter_batches(BATCH, columns=names):
@@ -188,9 +190,9 @@ def entries(segment: Segment, after: int, raw: bool) -> Iterator[Entry]:
 
 
 def _values(part: pa.RecordBatch, name: str) -> list[Any]:
-    """A column as Python values: times in µs, maps as dictionaries, nulls where it is left out."""
+    """A column as Python values: times in µs, maps as dictionaries."""
     if name not in part.schema.names:
-        return [None] * part.num_rows
+        return [OF_BODIES[name]] * part.num_rows
     column = part.column(name)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())

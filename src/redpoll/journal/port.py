@@ -75,6 +75,10 @@ class Follower(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what is held open."""
+        ...
+
 
 class Journal(Protocol):
     """All streams of a data folder."""
@@ -98,7 +102,8 @@ class Journal(Protocol):
         """Facts behind the cursors, sealed and live, each position once.
 
         Each stream comes in order of its sequence; streams come one after another. ``kinds`` are
-        names such as ``"request"``. ``raw=False`` skips raw bodies (``raw == b""``).
+        names such as ``"request"``. ``raw=False`` skips raw bodies (``raw == b""``) and, of sealed
+        facts, what was made of them (``inputs``, ``outputs``…).
         """
         ...
 
