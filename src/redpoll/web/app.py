@@ -11,11 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from redpoll.catalog import Server
 from redpoll.clock import Clock, SystemClock
 from redpoll.errors import RedpollError
-from redpoll.web import guard
+from redpoll.web import adding, guard
 from redpoll.web.api import Api, error_reply
 from redpoll.web.console import Console
 from redpoll.web.events import Hub
@@ -69,7 +70,11 @@ def create_app(control: Control, server: Server, *, clock: Clock | None = None) 
             recent.close()
 
     app = Starlette(
-        routes=[*Api(control, hub).routes(), *console.routes()],
+        routes=[
+            *Api(control, hub).routes(),
+            Route(adding.PATH, adding.endpoint(control), methods=["POST"]),
+            *console.routes(),
+        ],
         middleware=[Middleware(guard.Guard, listen=server.control, refuse=refuse)],
         exception_handlers={RedpollError: known, HTTPException: http},
         lifespan=lifespan,

@@ -68,7 +68,7 @@ def line(failure: FailureView, same: Mapping[str, str]) -> list[Value]:
 
 def answer(raw: str | None) -> str:
     """Outputs (columns × rows) in one line: the first row's values, or an error's text."""
-    if raw is None:
+    if not raw:
         return "no answer kept"
     try:
         said = msgspec.json.decode(raw)
@@ -100,4 +100,5 @@ def short(value: Any, most: int = VALUE_MAX) -> str:
         text = f"{value:.6g}"
     else:
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = text.strip() or '""'
     return text if len(text) <= most else text[: most - 1] + "…"

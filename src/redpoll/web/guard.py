@@ -11,7 +11,6 @@ import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
 
@@ -88,7 +87,7 @@ def check(method: str, headers: Mapping[str, str], listen: str) -> None:
         return
     origin = headers.get("origin")
     if origin is not None:
-        if urlsplit(origin).netloc.lower() != host.lower():
+        if origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             raise RedpollError(
                 "RP-502",
                 f"Nothing was done: the change came from {origin[:100]!r}, not from a "

@@ -126,12 +126,24 @@ _APPLY = _body(
     dry_run={"type": "boolean"},
     actor=_ACTOR,
 )
+_ADD = _body(
+    ("name", "backend"),
+    name={"type": "string"},
+    backend={"type": "string", "description": "sklearn:FILE, python:MODULE:CALLABLE or a URL."},
+    options={"type": "object", "description": "Further settings of a version, as in the file."},
+    folder={"type": "string", "description": "Absolute; where files and modules are looked for."},
+    actor=_ACTOR,
+)
 _PATHS: tuple[tuple[str, str, str, str, list[Any], Any, int, Any], ...] = (
     ("get", "/overview", "All models at a glance", "read", [], None, 200, _ref("Overview")),
     ("get", "/models", "All models", "read", [], None, 200, _list("models", "ModelView")),
     ("get", "/models/{model}", "One model", "read", [_MODEL], None, 200, _ref("ModelView")),
     ("get", "/models/{model}/versions", "Its versions", "read", [_MODEL], None, 200, _VERSIONS),
     ("get", "/models/{model}/route", "Its route", "read", [_MODEL], None, 200, _ref("Route")),
+    (
+        "post", "/models/{model}/versions", "Add a version", "admin", [_MODEL], _ADD, 201,
+        _list("lines", "ApplyLine"),
+    ),
     (
         "get", "/models/{model}/rollouts", "Its rollouts, newest first", "read", [_MODEL], None,
         200, _list("rollouts", "RolloutView"),

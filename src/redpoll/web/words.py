@@ -171,11 +171,7 @@ def brief(sentence: str, rollout: RolloutView | None) -> str:
     """A model's sentence behind a chip and a version, which it need not say again."""
     if rollout is None:
         return sentence
-    for head in (
-        f"{rollout.version} at {share(rollout.weight)}: ",
-        f"{rollout.version}: ",
-        f"{rollout.version} ",
-    ):
+    for head in (f"{rollout.version} at {share(rollout.weight)}: ", f"{rollout.version}: "):
         if sentence.startswith(head):
             return sentence.removeprefix(head)
     return sentence
