@@ -37,6 +37,7 @@ class Rig:
         self.store = MemoryStore()
         self.random = random.Random(seed)
         self.seed = seed
+        self.unit = unit
         self.ids = IdMaker(seeded(seed + 1))
         self.rates = {"v1": 0.01, "v2": 0.01, "v3": 0.01}
         self.latency = {"v1": 10_000, "v2": 10_000, "v3": 10_000}
@@ -131,7 +132,8 @@ class Rig:
         """Traffic at a steady pace, beats between, and a tick of control every ``tick_s``."""
         for _ in range(round(seconds / tick_s)):
             for _ in range(round(per_second * tick_s)):
-                self.request()
+                unit = None if self.unit == "request" else f"u{self.random.randrange(300)}"
+                self.request(unit)
             self.clock.advance(int(tick_s * 1e6))
             self.gateway.beat()
             self.gateway.flush()

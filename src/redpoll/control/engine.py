@@ -20,6 +20,7 @@ from redpoll.clock import Clock, SystemClock
 from redpoll.control import checkpoint, publish
 from redpoll.control.deploys import Deploys
 from redpoll.control.health import HealthBook
+from redpoll.control.signals import Signals
 from redpoll.control.timeline import cursors_of, decision_view, lowest, when
 from redpoll.control.traffic import Traffic
 from redpoll.control.watch import Watch
@@ -37,6 +38,7 @@ from redpoll.views import DecisionView
 DECISIONS_KEPT = 2000
 POLL_ENTRIES = 5000
 SAVE_EVERY_S = 5.0
+ARCHIVE_CACHED = 50
 NEVER_US = 2**62
 
 _log = logging.getLogger("redpoll.control")
@@ -68,6 +70,7 @@ class Engine:
         self.health = HealthBook(data)
         self.publisher = publish.Publisher(data)
         self.on_decision: list[Callable[[DecisionView], None]] = []
+        self.signals = Signals(data)
         self.as_of_us = 0
         self.opened_us = 0
         self._folded: dict[str, int] = {}  # stream -> sequence of its newest folded Decision
@@ -76,6 +79,7 @@ class Engine:
         self._waiting: list[tuple[str, int, Action]] = []  # appended, not yet synced
         self._published: tuple[object, ...] = ()  # what the newest table was made from
         self._republish_us = 0  # when it changes by time alone: something is kept warm no longer
+        self._archive: dict[str, Watch | None] = {}
         self._save_us = 0  # when the next checkpoint is due
         self.writer: Writer
         self.follower: Follower
@@ -161,6 +165,20 @@ class Engine:
         # At most 2 % of the time goes into checkpoints, however large they grow.
         pause_s = max(SAVE_EVERY_S, 50 * (time.monotonic() - began))
         self._save_us = self.clock.now_us() + int(pause_s * 1e6)
+
+    def watch_of(self, rollout: RolloutState) -> Watch | None:
+        """What is known of a rollout: as it is watched, or as it was kept when it ended."""
+        watch = self.watches.get(rollout.model)
+        if watch is not None and watch.id == rollout.id:
+            return watch
+        if rollout.active:
+            return None
+        if rollout.id not in self._archive:
+            kept = checkpoint.archived(self.data, rollout.id)
+            while len(self._archive) >= ARCHIVE_CACHED:
+                del self._archive[next(iter(self._archive))]
+            self._archive[rollout.id] = Watch.load(rollout, kept) if kept is not None else None
+        return self._archive[rollout.id]
 
     # one step
     def tick(self) -> bool:

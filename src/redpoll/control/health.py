@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from redpoll.catalog import Record, Version
+from redpoll.catalog import Model, Record, Version
 from redpoll.host.paths import DataDir
 
 PROBE_TIMEOUT_S = 2.0
@@ -74,14 +74,15 @@ class HealthBook:
             restarts=restarts,
         )
 
-    async def probe(self, targets: Iterable[tuple[str, Version]]) -> None:
+    async def probe(self, models: Iterable[tuple[int, Model]]) -> None:
         """Ask remote backends that were not asked for a while, all at once."""
         now = asyncio.get_running_loop().time()
         due = [
-            (model, version)
-            for model, version in targets
+            (model.name, version)
+            for _, model in models
+            for version in model.versions
             if version.kind == "http"
-            and now - self._probed.get((model, version.name), -1e9) >= PROBE_EVERY_S
+            and now - self._probed.get((model.name, version.name), -1e9) >= PROBE_EVERY_S
         ]
         for model, version in due:
             self._probed[(model, version.name)] = now

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from redpoll.catalog import Model, Version
+from redpoll.control import causes
 from redpoll.control.engine import Engine
 from redpoll.control.watch import Watch
 from redpoll.rollout import sentences
@@ -37,6 +38,7 @@ def overview(engine: Engine) -> Overview:
         sentence=sentence,
         as_of_us=engine.as_of_us,
         age_s=age_s(engine, now_us),
+        facts_lost=engine.signals.facts_lost,
         alerts=tuple(needs),
         decisions=tuple(reversed(list(engine.decisions)[-20:])),
     )
@@ -96,7 +98,7 @@ def _version_row(engine: Engine, model: Model, version: Version) -> dict[str, An
         "state": health.state if part != "idle" or version.kind == "http" else "stopped",
         "detail": health.detail if part != "idle" else "",
         "part": part,
-        "fingerprint": fingerprint(version),
+        "fingerprint": engine.deploys.fingerprint(model.name, version.name) or fingerprint(version),
         "workers": health.workers,
         "restarts": health.restarts,
     }
@@ -105,9 +107,7 @@ def _version_row(engine: Engine, model: Model, version: Version) -> dict[str, An
 def rollout_view(engine: Engine, state: ModelState, rollout: RolloutState) -> RolloutView:
     """A rollout, whole."""
     now_us = engine.clock.now_us()
-    watch = engine.watches.get(state.name)
-    if watch is not None and watch.id != rollout.id:
-        watch = None
+    watch = engine.watch_of(rollout)
     reading = watch.reading if watch is not None else None
     health = engine.health_of(rollout)
     as_of = reading.last_closed_us if reading is not None and rollout.active else engine.as_of_us
@@ -138,6 +138,8 @@ def rollout_view(engine: Engine, state: ModelState, rollout: RolloutState) -> Ro
         spec_digest=rollout.spec_digest,
         false_alarm=sentences.false_alarm(rollout),
         actions=possible(state) if newest else (),
+        shared_causes=causes.sentences(rollout, watch, engine.deploys),
+        gateways=_gateways(engine, state),
         observed_share=_share(watch),
         observed_requests=watch.share[0] if watch is not None else 0,
     )
@@ -146,11 +148,20 @@ def rollout_view(engine: Engine, state: ModelState, rollout: RolloutState) -> Ro
 def _lately(
     engine: Engine, rollout: RolloutState, watch: Watch | None, now_us: int
 ) -> sentences.Lately:
-    view = engine.traffic.view(rollout.model, [rollout.version], now_us)[0]
+    rate = engine.traffic.total(rollout.model, now_us).requests_per_second
     return sentences.Lately(
-        requests_per_second=view.requests_per_second or None,
+        requests_per_second=rate * rollout.weight or None,
         last_us=watch.last_candidate_us if watch is not None else None,
     )
+
+
+def _gateways(engine: Engine, state: ModelState) -> dict[str, int]:
+    """Each gateway's generation of this model's route; -1 where its table is not one of ours."""
+    found: dict[str, int] = {}
+    for process, table in engine.signals.generations.items():
+        mine = engine.publisher.model_generation(table, state.name)
+        found[process] = -1 if mine is None else mine
+    return found
 
 
 def _share(watch: Watch | None) -> float | None:

@@ -18,6 +18,8 @@ from redpoll.clock import Clock
 from redpoll.control import applying, asking, publish, render
 from redpoll.control.engine import Engine
 from redpoll.control.events import Events
+from redpoll.control.failures import FailureBook
+from redpoll.control.meters import Meters
 from redpoll.errors import RedpollError
 from redpoll.host.lock import FileLock, acquire
 from redpoll.host.paths import DataDir
@@ -37,6 +39,7 @@ from redpoll.views import (
 )
 
 POLL_S = 0.05
+PROBE_S = 0.25
 
 _log = logging.getLogger("redpoll.control")
 
@@ -56,6 +59,7 @@ class Control:
         self.engine = Engine(data, journal, store, clock, random_bytes)
         self._events = Events()
         self.engine.on_decision.append(self._events.tell)
+        self._failures = FailureBook(journal)
         self._tasks: list[asyncio.Task[None]] = []
         self._lock: FileLock | None = None
 
@@ -66,8 +70,14 @@ class Control:
         RP-301 where another controller runs on this folder.
         """
         self._lock = acquire(self.engine.data.run / "control.lock")
-        self.engine.open()
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._probe())]
+        try:
+            meters = Meters(self.engine)
+            self.engine.open()
+        except BaseException:
+            self._lock.release()
+            raise
+        loops = (self._follow(), self._probe(), self._each_second(meters))
+        self._tasks = [asyncio.create_task(one) for one in loops]
 
     async def stop(self) -> None:
         """End the loop and every ``events()``, and keep what was folded."""
@@ -75,7 +85,7 @@ class Control:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._events.tell(None)
-        with contextlib.suppress(RedpollError):
+        with contextlib.suppress(RedpollError, OSError):
             self.engine.close()
         if self._lock is not None:
             self._lock.release()
@@ -93,13 +103,19 @@ class Control:
 
     async def _probe(self) -> None:
         while True:
-            targets = [
-                (model.name, version)
-                for _, model in self.engine.models()
-                for version in model.versions
-            ]
-            await self.engine.health.probe(targets)
-            await asyncio.sleep(0.25)
+            await self.engine.health.probe(self.engine.models())
+            await asyncio.sleep(PROBE_S)
+
+    async def _each_second(self, meters: Meters) -> None:
+        while True:
+            try:
+                self.engine.signals.refresh()
+                meters.save()
+                if not self.engine.data.routes.exists():
+                    self.engine.publish(again=True)
+            except OSError as error:
+                _log.error("metrics or routes could not be written: %s", error)
+            await asyncio.sleep(1.0)
 
     # what faces read
     def overview(self) -> Overview:
@@ -130,14 +146,19 @@ class Control:
 
     def curve(self, rollout_id: str) -> tuple[EvidencePoint, ...]:
         """How each gate's evidence came to where it is, in order of time."""
-        state, rollout = asking.rollout(self.engine, rollout_id)
-        watch = self.engine.watches.get(state.name)
-        return watch.points() if watch is not None and watch.id == rollout.id else ()
+        watch = self.engine.watch_of(asking.rollout(self.engine, rollout_id)[1])
+        return watch.points() if watch is not None else ()
 
     def failures(self, rollout_id: str, limit: int = 3) -> tuple[FailureView, ...]:
-        """The candidate's newest failures beside the stable's answers."""
-        asking.rollout(self.engine, rollout_id)
-        return ()
+        """The candidate's newest failures beside the stable's answers, newest first."""
+        engine = self.engine
+        _, rollout = asking.rollout(engine, rollout_id)
+        watch = engine.watch_of(rollout)
+        if watch is None or limit <= 0:
+            return ()
+        model, cursors = engine.catalog.models[rollout.model].model, engine.follower.cursors
+        newest = reversed(watch.failures[-limit:])
+        return tuple(self._failures.view(model, rollout.stable, one, cursors) for one in newest)
 
     def worker_stderr(self, model: str, version: str, lines: int = 40) -> str:
         """The last lines that a version's workers wrote to stderr; empty where there are none."""

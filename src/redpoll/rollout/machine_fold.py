@@ -17,6 +17,7 @@ from redpoll.facts import Decision
 from redpoll.rollout import evidence_records as records
 from redpoll.rollout.evidence_records import Reading
 from redpoll.rollout.machine_state import (
+    CHANGED,
     ENDED_KEPT,
     LINGER_US,
     Decide,
@@ -147,6 +148,8 @@ def _change(
     now_at = (changes.get("step", rollout.step), changes.get("weight", rollout.weight))
     if now_at != (rollout.step, rollout.weight):
         changes |= {"step_since_us": at, "step_generation": state.generation}
+    if decision.action == "ready" or (decision.action == "resume" and rollout.cause == CHANGED):
+        changes["evidence_since_us"] = at  # a change before the first request changes nothing
     if decision.action in ("ready", "resume"):
         changes["running_since_us"] = at
         if not changes.get("begun", rollout.begun):
