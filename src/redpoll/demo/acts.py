@@ -29,7 +29,7 @@ class Act:
 PROMOTE = Act(
     title="A better version",
     version="v2",
-    reason="boosted trees: fewer mistakes on held-out people",
+    reason="boosted trees, trained on more people: fewer mistakes on held-out ones",
     must_end="promoted",
 )
 ERRORS = Act(

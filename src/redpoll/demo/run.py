@@ -59,7 +59,7 @@ def run(options: Options, write: Callable[[str], None]) -> Story:
     write(f"redpoll demo: everything happens on this machine, in {folder}")
     train, held_out = adult.read(train_file), adult.read(held_out_file)
     _train(narrator, folder, train, held_out)
-    config = models.write_config(folder, min_requests=80 if options.fast else 150)
+    config = models.write_config(folder, min_requests=150 if options.fast else 200)
     server = DemoServer(config)
     try:
         return _serve(options, narrator, server, held_out)
@@ -71,12 +71,12 @@ def _train(
     narrator: Narrator, folder: Path, train: list[adult.Row], held_out: list[adult.Row]
 ) -> None:
     narrator.say(
-        f"Training on {models.TRAIN_ROWS:,} of {len(train):,} people of the 1994 census: "
+        f"Training on some of {len(train):,} people of the 1994 census: "
         "who earns more than 50,000 $ a year?"
     )
     what = {
-        "v1": "logistic regression",
-        "v2": "boosted trees",
+        "v1": f"logistic regression on {models.TRAIN_ROWS:,} people",
+        "v2": f"boosted trees on {models.MORE_TRAIN_ROWS:,}",
         "v3": "the same trees, after a clean-up of the training data",
     }
     for model in models.write(folder, train, held_out):

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from redpoll.facts import STATUSES, Answer, Entry, Request
 from redpoll.rollout.evidence_buckets import BUCKET_US, OpenBuckets
@@ -29,10 +30,10 @@ from redpoll.rollout.evidence_records import (
     gate_specs,
     plain,
 )
-from redpoll.rollout.gate import OK, Arrival
+from redpoll.rollout.gate import OK, Bucket, distinct
 from redpoll.rollout.gate_live import LiveGate, Split
 from redpoll.rollout.gate_sentence import gate_sentence, split_sentence
-from redpoll.stats.latency import BINS, LatencyReference, bin_of, quantile_us
+from redpoll.stats.latency import BINS, LatencyReference, bins_of, quantile_us
 
 __all__ = [
     "BUCKET_US",
@@ -70,8 +71,8 @@ class Evidence:
         self._open = OpenBuckets(spec.rollout_id, spec.unit != "request", spec.since_generation)
         self._gates = [LiveGate(gate, spec) for gate in spec.gates]
         self._split = Split(spec.unit)
-        self._status = [[0] * len(STATUSES), [0] * len(STATUSES)]
-        self._bins = [[0] * BINS, [0] * BINS]  # usable answers of each arm
+        self._status = np.zeros((2, len(STATUSES)), dtype=np.int64)  # of each arm
+        self._bins = np.zeros((2, BINS), dtype=np.int64)  # of each arm's usable answers
         self._by_weight: dict[float, int] = {}
         self._requests = 0
         self._weight = 0.0  # the newest
@@ -111,30 +112,31 @@ class Evidence:
 
         The first bucket that lacks an answer stops it, however long that takes.
         """
-        for bucket, arrivals in self._open.take(complete_us):
-            while self._epochs and self._epochs[0][0] // BUCKET_US <= bucket:
+        for number, bucket in self._open.take(complete_us):
+            while self._epochs and self._epochs[0][0] // BUCKET_US <= number:
                 self._epoch_us, self._stale = self._epochs.pop(0)
                 self._epoch += 1
                 self._split.new_salt()
                 for gate in self._gates:
                     gate.new_salt()
-            at_us = (bucket + 1) * BUCKET_US
+            at_us = (number + 1) * BUCKET_US
             for gate in self._gates:
-                gate.bucket(arrivals, self._stale, self._requests, at_us)
-            self._split.bucket(arrivals, self._stale)
-            self._count(arrivals)
+                gate.bucket(bucket, self._stale, self._requests, at_us)
+            self._split.bucket(bucket, self._stale)
+            self._count(bucket)
 
-    def _count(self, arrivals: list[Arrival]) -> None:
-        for arrival in arrivals:
-            arm = arrival.arm
-            self._status[arm][arrival.status] += 1
-            if arrival.status == OK:
-                self._bins[arm][bin_of(arrival.latency_us)] += 1
-            if arm:
-                weight = arrival.weight
-                self._by_weight[weight] = self._by_weight.get(weight, 0) + 1
-        self._requests += len(arrivals)
-        self._weight = arrivals[-1].weight
+    def _count(self, bucket: Bucket) -> None:
+        arm, usable = bucket.arm, bucket.status == OK
+        self._status += np.bincount(
+            arm * len(STATUSES) + bucket.status, minlength=2 * len(STATUSES)
+        ).reshape(2, -1)
+        bins = arm[usable] * BINS + bins_of(bucket.latency_us[usable])
+        self._bins += np.bincount(bins, minlength=2 * BINS).reshape(2, -1)
+        for weight in distinct(bucket.weight):
+            candidates = int(arm[bucket.weight == weight].sum())
+            self._by_weight[weight] = self._by_weight.get(weight, 0) + candidates
+        self._requests += arm.size
+        self._weight = float(bucket.weight[-1])
 
     def read(self) -> Reading:
         """What the closed buckets say."""
@@ -158,7 +160,7 @@ class Evidence:
         )
 
     def _arm(self, arm: int) -> ArmReading:
-        counts = self._status[arm]
+        counts = self._status[arm].tolist()
         return ArmReading(
             arm=ARMS[arm],
             version=(self.spec.stable, self.spec.candidate)[arm],
@@ -198,8 +200,8 @@ class Evidence:
                 "open": self._open.state(),
                 "gates": [gate.state() for gate in self._gates],
                 "split": self._split.state(),
-                "status": self._status,
-                "bins": self._bins,
+                "status": self._status.tolist(),
+                "bins": self._bins.tolist(),
                 "by_weight": list(self._by_weight.items()),
                 "requests": self._requests,
                 "weight": self._weight,
@@ -221,7 +223,8 @@ class Evidence:
                 one, None if reference is None else msgspec.convert(reference, LatencyReference)
             )
         self._split.restore(held["split"])
-        self._status, self._bins = held["status"], held["bins"]
+        self._status = np.array(held["status"], dtype=np.int64)
+        self._bins = np.array(held["bins"], dtype=np.int64)
         self._by_weight = dict(held["by_weight"])
         self._requests, self._weight = held["requests"], held["weight"]
         self._epoch, self._epoch_us, self._stale, epochs = held["epoch"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
+
 from redpoll.facts import STATUSES, Answer, Entry, Request
-from redpoll.rollout.gate import Arrival
+from redpoll.rollout.gate import Bucket
 from redpoll.rollout.units import unit_hash
 
 BUCKET_US = 100_000
@@ -18,6 +21,10 @@ RANK = tuple(2 if name == "lost" else int(name == "ok") for name in STATUSES)
 
 # An answer as kept: rank, time, stream, sequence, status, latency; the smallest counts.
 Kept = tuple[int, int, str, int, int, int]
+
+
+# Sorts by arrival: time, then position.
+_arrival = itemgetter(0, 1, 2)
 
 
 class OpenBuckets:
@@ -80,31 +87,36 @@ class OpenBuckets:
         elif record[7] is None or kept < record[7]:
             record[7] = kept
 
-    def take(self, complete_us: int) -> list[tuple[int, list[Arrival]]]:
+    def take(self, complete_us: int) -> list[tuple[int, Bucket]]:
         """The buckets that are whole now that every stream is complete up to ``complete_us``.
 
-        In order; the first that lacks an answer stops it. Arrivals come sorted.
+        In order; the first that lacks an answer stops it. By unit, requests come sorted by arrival.
         """
         whole = complete_us // BUCKET_US
         taken = []
-        for bucket in sorted(self.buckets):
-            if bucket >= whole or any(self.open[i][7] is None for i in self.buckets[bucket]):
-                whole = min(whole, bucket)
+        for number in sorted(self.buckets):
+            if number >= whole or any(self.open[i][7] is None for i in self.buckets[number]):
+                whole = min(whole, number)
                 break
-            arrivals = [self._arrival(self.open.pop(i)) for i in self.buckets.pop(bucket)]
-            arrivals.sort()
-            taken.append((bucket, arrivals))
+            taken.append((number, self._columns(self.buckets.pop(number))))
         self.closed = max(self.closed, whole)
         # An answer that is older than what every stream is complete up to has no request that counts.
         if self.early:
             self.early = {i: kept for i, kept in self.early.items() if kept[1] > complete_us}
         return taken
 
-    @staticmethod
-    def _arrival(record: list[Any]) -> Arrival:
-        time_us, stream, sequence, arm, weight, unit, generation, answer = record
-        return Arrival(
-            time_us, stream, sequence, arm, weight, unit, generation, answer[4], answer[5]
+    def _columns(self, ids: list[str]) -> Bucket:
+        pop = self.open.pop
+        records = [pop(prediction_id) for prediction_id in ids]
+        if self.by_unit:
+            records.sort(key=_arrival)
+        return Bucket(
+            arm=np.array([record[3] for record in records], dtype=np.int64),
+            weight=np.array([record[4] for record in records], dtype=np.float64),
+            unit=np.array([record[5] for record in records], dtype=np.uint64),
+            generation=np.array([record[6] for record in records], dtype=np.int64),
+            status=np.array([record[7][4] for record in records], dtype=np.int64),
+            latency_us=np.array([record[7][5] for record in records], dtype=np.int64),
         )
 
     def state(self) -> dict[str, Any]:

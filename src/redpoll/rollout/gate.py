@@ -26,7 +26,7 @@ from redpoll.stats.latency import (
     SLOWEST,
     STAKES,
     LatencyReference,
-    bin_of,
+    bins_of,
     latency_log_factors,
     scaled_edges,
 )
@@ -34,26 +34,26 @@ from redpoll.stats.wealth import Wealth
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Groups = dict[float, dict[int, int]]  # weight -> class -> requests: a bucket's counts for one gate
 
 OK = STATUSES.index("ok")
-SILENT = frozenset((STATUSES.index("timeout"), STATUSES.index("lost")))  # no answer, however slow
+SILENT = tuple(STATUSES.index(name) for name in ("timeout", "lost"))  # no answer, however slow
 GOOD, BAD_STABLE, BAD_CANDIDATE = 0, 1, 2  # classes of the error gate
 UNCOUNTED = -1
 
 
-class Arrival(NamedTuple):
-    """A request that counts, with its answer. Sorted by arrival, ties by position."""
+class Bucket(NamedTuple):
+    """Requests that count, with their answers: arrays [requests], by unit in order of arrival."""
 
-    time_us: int
-    stream: str
-    sequence: int
-    arm: int  # 0 stable, 1 candidate
-    weight: float  # of the candidate, then in force
-    unit: int  # hash of 64 bits; 0 where requests are the unit
-    generation: int
-    status: int  # index into facts.STATUSES
-    latency_us: int
+    arm: Ints  # 0 stable, 1 candidate
+    weight: Floats  # of the candidate, then in force
+    unit: NDArray[np.uint64]  # hashes; 0 where requests are the unit
+    generation: Ints  # of the route
+    status: Ints  # index into facts.STATUSES
+    latency_us: Ints
+
+    def only(self, which: NDArray[Any]) -> Bucket:
+        """Some of its requests, by mask or by index."""
+        return Bucket(*(column[which] for column in self))  # type: ignore[arg-type]
 
 
 class Rule(Protocol):
@@ -65,8 +65,8 @@ class Rule(Protocol):
     fail_stakes: Floats
     pass_stakes: Floats | None
 
-    def class_of(self, arm: int, status: int, latency_us: int) -> int:
-        """The class of a request, or UNCOUNTED."""
+    def classes_of(self, arm: Ints, status: Ints, latency_us: NDArray[Any]) -> Ints:
+        """The class of each request, or UNCOUNTED. All [requests]."""
         ...
 
     def fail_table(self, weight: float) -> Floats:
@@ -93,9 +93,9 @@ class ErrorRule:
         self._absolute = absolute
         self._tables: dict[tuple[float, int], Floats] = {}
 
-    def class_of(self, arm: int, status: int, latency_us: int) -> int:
+    def classes_of(self, arm: Ints, status: Ints, latency_us: NDArray[Any]) -> Ints:
         """Good, or whose bad one."""
-        return GOOD if status == OK else BAD_STABLE + arm
+        return np.where(status == OK, GOOD, BAD_STABLE + arm)
 
     def fail_table(self, weight: float) -> Floats:
         """Log factors [3, 6]."""
@@ -129,25 +129,25 @@ class LatencyRule:
 
     def __init__(self, spec: GateSpec, reference: LatencyReference, errors_are_slow: bool) -> None:
         self.spec, self.reference = spec, reference
-        self._classes = reference.classes
         self._slow_errors = errors_are_slow
-        self._edges = (scaled_edges(1.0), scaled_edges(spec.margin_ratio or 1.0))
-        tail = np.arange(self._classes) >= reference.tail(0.05)
+        self._scaled = scaled_edges(spec.margin_ratio or 1.0)
+        tail = np.arange(reference.classes) >= reference.tail(0.05)
         self.events: Ints = np.tile(tail, 2).astype(np.int64)
-        self.bets = np.ones(2 * self._classes, dtype=bool)
+        self.bets = np.ones(2 * reference.classes, dtype=bool)
         self.fail_stakes: Floats = np.array(STAKES)
         self.pass_stakes: Floats | None = np.array(STAKES) if spec.has_margin else None
         self._tables: dict[tuple[float, int], Floats] = {}
 
-    def class_of(self, arm: int, status: int, latency_us: int) -> int:
+    def classes_of(self, arm: Ints, status: Ints, latency_us: NDArray[Any]) -> Ints:
         """The latency's class; the candidate's latency is divided by the margin's ratio first."""
-        if status == OK:
-            found = bin_of(latency_us, self._edges[arm])
-        elif self._slow_errors or status in SILENT:
-            found = SLOWEST
-        else:
-            return UNCOUNTED
-        return self.reference.class_of(found) + arm * self._classes
+        bins = np.where(arm == 1, bins_of(latency_us, self._scaled), bins_of(latency_us))
+        usable = status == OK
+        if not usable.all():
+            bins[~usable] = SLOWEST
+        found = self.reference.classes_of(bins) + arm * self.reference.classes
+        if not self._slow_errors:
+            found[~(usable | np.isin(status, SILENT))] = UNCOUNTED
+        return found
 
     def fail_table(self, weight: float) -> Floats:
         """Log factors [2 * classes, 9]."""
@@ -243,22 +243,25 @@ class GateFold:
         if self.passes is not None and passing is not None:
             self.passes.fold(passing, events, at)
 
-    def fold_groups(self, groups: Groups, at_us: int) -> None:
-        """One bucket of a single row, from its counts. The order of counting does not matter."""
-        fail = np.zeros((1, self.rule.fail_stakes.size))
-        passing = (
-            None if self.rule.pass_stakes is None else np.zeros((1, self.rule.pass_stakes.size))
-        )
-        events = 0
-        for weight in sorted(groups):
-            classes = sorted(groups[weight])
-            counts = np.array([groups[weight][c] for c in classes], dtype=np.int64)
-            events += int((self.rule.events[classes] * counts).sum())
-            fail[0] += (self.rule.fail_table(weight)[classes] * counts[:, None]).sum(axis=0)
+    def fold_bucket(self, bucket: Bucket, at_us: int) -> None:
+        """A closed bucket of a single row. Counts first: the order of requests does not matter."""
+        rule = self.rule
+        found = rule.classes_of(bucket.arm, bucket.status, bucket.latency_us)
+        fail = np.zeros((1, rule.fail_stakes.size))
+        passing = None if rule.pass_stakes is None else np.zeros((1, rule.pass_stakes.size))
+        counts = np.bincount(found[found >= 0], minlength=rule.bets.size)
+        events = int(counts @ rule.events)
+        if not counts[rule.bets].any():
+            return
+        for weight in distinct(bucket.weight):
+            mine = found[(bucket.weight == weight) & (found >= 0)]
+            counts = np.bincount(mine, minlength=rule.bets.size)
+            some = np.flatnonzero(counts)
+            number = counts[some, None]
+            fail[0] += (rule.fail_table(weight)[some] * number).sum(axis=0)
             if passing is not None:
-                passing[0] += (self.rule.pass_table(weight)[classes] * counts[:, None]).sum(axis=0)
-        number, at = np.array([events], dtype=np.int64), np.array([at_us], dtype=np.int64)
-        self.fold(fail, passing, number, at)
+                passing[0] += (rule.pass_table(weight)[some] * number).sum(axis=0)
+        self.fold(fail, passing, np.array([events]), np.array([at_us]))
 
     def keep(self, rows: Ints) -> None:
         """Drop all rows but these: what a simulation does with runs that are over."""
@@ -278,29 +281,10 @@ class GateFold:
             self.passes.restore(state["passes"])
 
 
-def count(rule: Rule, arrivals: list[Arrival]) -> Groups:
-    """A bucket's counts for one gate: weight -> class -> requests."""
-    groups: Groups = {}
-    for arrival in arrivals:
-        found = rule.class_of(arrival.arm, arrival.status, arrival.latency_us)
-        if found != UNCOUNTED and rule.bets[found]:
-            group = groups.setdefault(arrival.weight, {})
-            group[found] = group.get(found, 0) + 1
-    return groups
-
-
-def merge(one: Groups, other: Groups) -> Groups:
-    """Counts of two parts of the same bucket, e.g. of two gateways, together.
-
-    >>> merge({0.1: {1: 2}}, {0.1: {1: 1, 2: 1}})
-    {0.1: {1: 3, 2: 1}}
-    """
-    both = {weight: dict(classes) for weight, classes in one.items()}
-    for weight, classes in other.items():
-        group = both.setdefault(weight, {})
-        for kind, number in classes.items():
-            group[kind] = group.get(kind, 0) + number
-    return both
+def distinct(weights: Floats) -> list[float]:
+    """The weights of a bucket, ascending; nearly always one."""
+    first = float(weights[0])
+    return [first] if bool((weights == first).all()) else sorted(set(weights.tolist()))
 
 
 def log_limit(alpha: float) -> float:

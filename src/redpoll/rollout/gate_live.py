@@ -5,27 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from redpoll.errors import RedpollError, closest
 from redpoll.rollout.evidence_records import EvidenceSpec, GateSpec
 from redpoll.rollout.gate import (
     OK,
-    Arrival,
+    Bucket,
     ErrorRule,
     GateFold,
-    Groups,
     LatencyRule,
     Rule,
     Standing,
-    count,
+    distinct,
     log_limit,
 )
 from redpoll.rollout.units import Ledger, UnitLedgers, fold_units, unit_gate
 from redpoll.stats.bets import SPLIT_RATIOS, split_log_factors
-from redpoll.stats.latency import BINS, ENOUGH, SLOWEST, LatencyReference, bin_of
+from redpoll.stats.latency import BINS, ENOUGH, SLOWEST, LatencyReference, bins_of
 from redpoll.stats.wealth import Wealth
 
 METRICS = ("error_rate", "latency")
+
+
+def fresh(bucket: Bucket, stale: int) -> Bucket:
+    """Without the requests whose route is older than generation ``stale``."""
+    return bucket.only(bucket.generation >= stale) if stale else bucket
 
 
 class LiveGate:
@@ -57,29 +62,25 @@ class LiveGate:
         self.rule = rule
         self.fold = unit_gate(rule) if self.by_unit else GateFold(rule, np.ones(1), late=True)
 
-    def bucket(self, arrivals: list[Arrival], stale: int, requests: int, at_us: int) -> None:
-        """One closed bucket, sorted by arrival.
+    def bucket(self, bucket: Bucket, stale: int, requests: int, at_us: int) -> None:
+        """One closed bucket.
 
         ``requests`` were counted before it; units whose route is older than generation ``stale``
         were drawn with an older salt and do not bet.
         """
         if self.rule is None or self.fold is None:
-            self._gather(arrivals)
+            self._gather(bucket)
         elif self.ledgers is None:
-            groups: Groups = count(self.rule, arrivals)
-            if groups:
-                self.fold.fold_groups(groups, at_us)
+            self.fold.fold_bucket(bucket, at_us)
         else:
             self.ledgers.open_due(requests, self.length)
-            fresh = [a for a in arrivals if a.generation >= stale] if stale else arrivals
-            fold_units(self.fold, self.ledgers, fresh, at_us)
+            fold_units(self.fold, self.ledgers, fresh(bucket, stale), at_us)
 
-    def _gather(self, arrivals: list[Arrival]) -> None:
+    def _gather(self, bucket: Bucket) -> None:
         """A first deploy: the stable's first 500 requests are the reference, and are not tested."""
-        for arrival in arrivals:
-            if arrival.arm == 0:
-                usable = arrival.status == OK
-                self.gathered[bin_of(arrival.latency_us) if usable else SLOWEST] += 1
+        stable = bucket.only(bucket.arm == 0)
+        bins = np.where(stable.status == OK, bins_of(stable.latency_us), SLOWEST)
+        self.gathered += np.bincount(bins, minlength=BINS)
         if self.gathered.sum() >= ENOUGH and self.gathered[:SLOWEST].any():
             reference = LatencyReference.from_counts(self.gathered)
             self._begin(LatencyRule(self.spec, reference, self.errors_are_slow))
@@ -134,24 +135,29 @@ class Split:
         self.wealth = Wealth(np.full(size, 1.0 / size))
         self.ledger: Ledger | None = None if unit == "request" else Ledger()
         self.peak = 0.0
+        self._tables: dict[float, NDArray[np.float64]] = {}
 
-    def bucket(self, arrivals: list[Arrival], stale: int) -> None:
-        """One closed bucket, sorted by arrival."""
+    def bucket(self, bucket: Bucket, stale: int) -> None:
+        """One closed bucket."""
         if self.ledger is not None:
-            fresh = [arrival for arrival in arrivals if arrival.generation >= stale]
-            first = self.ledger.visits([arrival.unit for arrival in fresh])
-            arrivals = [fresh[index] for index, _ in first]
-        counts: dict[float, list[int]] = {}
-        for arrival in arrivals:
-            counts.setdefault(arrival.weight, [0, 0])[arrival.arm] += 1
-        if not counts:
+            bucket = fresh(bucket, stale)
+            first = self.ledger.visits(bucket.unit.tolist())
+            bucket = bucket.only(np.array([index for index, _ in first], dtype=np.int64))
+        if not bucket.arm.size:
             return
         total = np.zeros((1, len(SPLIT_RATIOS)))
-        for weight in sorted(counts):
-            numbers = np.array(counts[weight], dtype=np.int64)
-            total[0] += (split_log_factors(weight) * numbers[:, None]).sum(axis=0)
-        self.wealth.fold(total, np.array([sum(map(sum, counts.values()))], dtype=np.int64))
-        self.peak = max(self.peak, float(self.wealth.log_evidence()[0]))
+        for weight in distinct(bucket.weight):
+            numbers = np.bincount(bucket.arm[bucket.weight == weight], minlength=2)
+            total[0] += (self._factors(weight) * numbers[:, None]).sum(axis=0)
+        self.wealth.fold(total, np.array([bucket.arm.size]))
+        if float(self.wealth.bound()[0]) > self.peak:
+            self.peak = max(self.peak, float(self.wealth.log_evidence()[0]))
+
+    def _factors(self, weight: float) -> NDArray[np.float64]:
+        found = self._tables.get(weight)
+        if found is None:
+            found = self._tables[weight] = split_log_factors(weight)
+        return found
 
     def log_evidence(self) -> float:
         """The most that closed buckets ever said against "as drawn"."""

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from redpoll.rollout.evidence_records import ArmReading, GateSpec
-from redpoll.rollout.gate import BAD_CANDIDATE, BAD_STABLE, GOOD, ErrorRule, GateFold, LatencyRule
+from redpoll.rollout.gate import (
+    BAD_CANDIDATE,
+    BAD_STABLE,
+    GOOD,
+    OK,
+    ErrorRule,
+    Floats,
+    GateFold,
+    Ints,
+    LatencyRule,
+)
 from redpoll.rollout.gate_live import LiveGate, Split
-from redpoll.stats.latency import BINS_PER_OCTAVE, EDGES_US, ENOUGH, SLOWEST, bin_of, scaled_edges
+from redpoll.stats.latency import EDGES_US, ENOUGH, SLOWEST
 from redpoll.stats.planning import growth, requests_needed
 from redpoll.stats.wealth import LATE_STAKE
 
@@ -63,7 +73,7 @@ def gate_sentence(
     stable: ArmReading,
     candidate: ArmReading,
     weight: float,
-    stable_bins: Sequence[int],
+    stable_bins: Ints,
 ) -> str:
     """The sentence of a gate. ``weight``: the candidate's, now; ``stable_bins``: latencies, [BINS]."""
     if not candidate.requests:
@@ -112,7 +122,7 @@ def _latency(
     stable: ArmReading,
     candidate: ArmReading,
     weight: float,
-    stable_bins: Sequence[int],
+    stable_bins: Ints,
 ) -> str:
     if gate.rule is None:
         seen = int(gate.gathered.sum())
@@ -156,7 +166,7 @@ def _undecided(said: str, needed: float | None, spec: GateSpec) -> str:
     return f"Undecided, {about(needed)} more requests to exclude {allowed(spec)}: {said}."
 
 
-def _to_pass(gate: LiveGate, weight: float, probabilities: Sequence[float]) -> float | None:
+def _to_pass(gate: LiveGate, weight: float, probabilities: ArrayLike) -> float | None:
     """Candidate requests still wanted to pass, if the candidate is as good as the stable."""
     if gate.by_unit or gate.fold is None or gate.fold.passes is None or not weight:
         return None
@@ -192,19 +202,20 @@ def _candidates(requests: float | None, weight: float) -> float | None:
     return max(requests * weight, 1.0)
 
 
-def _latency_classes(rule: LatencyRule, weight: float, stable_bins: Sequence[int]) -> list[float]:
+def _latency_classes(rule: LatencyRule, weight: float, stable_bins: Ints) -> Floats:
     """Chances of each class if the candidate is exactly as fast as the stable."""
-    seen = {number: n for number, n in enumerate(stable_bins[:SLOWEST]) if n}
-    if sum(seen.values()) < ENOUGH_BINS:
-        seen = {rule.reference.first + i: n for i, n in enumerate(rule.reference.counts) if n}
-    total = sum(seen.values())
-    edges, classes = scaled_edges(rule.spec.margin_ratio or 1.0), rule.reference.classes
-    chances = [0.0] * (2 * classes)
-    for number, n in seen.items():
-        middle = 2.0 ** (4 + (number - 0.5) / BINS_PER_OCTAVE)
-        chances[rule.reference.class_of(number)] += (1.0 - weight) * n / total
-        candidate = bin_of(min(middle, EDGES_US[-1]), edges)
-        chances[rule.reference.class_of(candidate) + classes] += weight * n / total
+    seen = stable_bins[:SLOWEST].astype(np.float64)
+    reference, classes = rule.reference, rule.reference.classes
+    if seen.sum() < ENOUGH_BINS:
+        seen = np.zeros(SLOWEST)
+        seen[reference.first : reference.first + len(reference.counts)] = reference.counts
+    held = np.flatnonzero(seen)
+    share = seen[held] / seen.sum()
+    low, high = np.array([1, *EDGES_US])[held], np.array([*EDGES_US, 2 * EDGES_US[-1]])[held]
+    middle = np.sqrt(low * high.astype(np.float64))
+    ok, chances = np.full(held.size, OK), np.zeros(2 * classes)
+    for arm, part in ((0, 1.0 - weight), (1, weight)):
+        np.add.at(chances, rule.classes_of(np.full(held.size, arm), ok, middle), part * share)
     return chances
 
 

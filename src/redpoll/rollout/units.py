@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from redpoll.rollout.gate import UNCOUNTED, Arrival, GateFold, Rule
+from redpoll.rollout.gate import UNCOUNTED, Bucket, GateFold, Rule
 
 UNITS_MAX = 200_000  # a ledger takes no new unit beyond: bounded memory; costs only power
 
@@ -134,24 +134,19 @@ def unit_gate(rule: Rule) -> GateFold:
     return GateFold(rule, np.array([test.share for test in TESTS]), late=False)
 
 
-def fold_units(gate: GateFold, ledgers: UnitLedgers, arrivals: list[Arrival], at_us: int) -> None:
-    """One bucket's arrivals, sorted by arrival, those of an older salt left out."""
+def fold_units(gate: GateFold, ledgers: UnitLedgers, bucket: Bucket, at_us: int) -> None:
+    """One bucket in order of arrival, requests of an older salt left out."""
     rule, rows = gate.rule, len(TESTS)
-    events: list[tuple[float, int]] = []  # weight, class
-    units: list[int] = []
-    for arrival in arrivals:
-        found = rule.class_of(arrival.arm, arrival.status, arrival.latency_us)
-        if found != UNCOUNTED and rule.bets[found]:
-            events.append((arrival.weight, found))
-            units.append(arrival.unit)
-    bets = ledgers.bets(units)
+    found = rule.classes_of(bucket.arm, bucket.status, bucket.latency_us)
+    index = np.flatnonzero((found != UNCOUNTED) & rule.bets[found])
+    bets = ledgers.bets(bucket.unit[index].tolist())
     if not bets:
         return
+    kinds, weights = found[index].tolist(), bucket.weight[index].tolist()
     fail = np.zeros((rows, rule.fail_stakes.size))
     passing = None if rule.pass_stakes is None else np.zeros((rows, rule.pass_stakes.size))
-    for index, row in bets:
-        weight, kind = events[index]
-        fail[row] += rule.fail_table(weight)[kind]
+    for at, row in bets:
+        fail[row] += rule.fail_table(weights[at])[kinds[at]]
         if passing is not None:
-            passing[row] += rule.pass_table(weight)[kind]
+            passing[row] += rule.pass_table(weights[at])[kinds[at]]
     gate.fold(fail, passing, np.zeros(rows, dtype=np.int64), np.full(rows, at_us, dtype=np.int64))

@@ -8,8 +8,8 @@ Waerden (1952).
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from bisect import bisect_right
 from collections.abc import Sequence
 from statistics import NormalDist
 
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from redpoll.stats.bets import event_log_factors
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 BINS_PER_OCTAVE = 12  # a bin is 6 % wide
 # 16 µs up to 72 minutes; what is faster is in bin 0, what is slower in the last one but one.
@@ -38,18 +39,21 @@ TAIL_RATIOS: tuple[float, ...] = (2.0, 4.0, 8.0)
 STAKES: tuple[float, ...] = (2 / 9,) * 3 + (1 / 18,) * 6
 
 
-def scaled_edges(ratio: float) -> tuple[float, ...]:
+@functools.lru_cache(maxsize=64)
+def scaled_edges(ratio: float) -> Floats:
     """Edges (µs) that put a latency y into the bin of y / ``ratio``."""
-    return EDGES_US if ratio == 1.0 else tuple(edge * ratio for edge in EDGES_US)
+    return np.array(EDGES_US) * ratio
 
 
-def bin_of(latency_us: float, edges: Sequence[float] = EDGES_US) -> int:
-    """The bin of a usable answer's latency, in [0, SLOWEST).
+def bins_of(latencies_us: ArrayLike, edges: Floats | None = None) -> Ints:
+    """The bins of usable answers' latencies (µs), each in [0, SLOWEST); shape as given.
 
-    >>> bin_of(1), bin_of(1000) == bin_of(1010), bin_of(1000) < bin_of(1100) < SLOWEST
-    (0, True, True)
+    >>> bins = bins_of([1, 1000, 1010, 1100])
+    >>> bool(bins[0] == 0 and bins[1] == bins[2] < bins[3] < SLOWEST)
+    True
     """
-    return bisect_right(edges, latency_us)
+    among = scaled_edges(1.0) if edges is None else edges
+    return np.searchsorted(among, np.asarray(latencies_us, dtype=np.float64), side="right")
 
 
 def quantile_us(counts: ArrayLike, q: float) -> float | None:
@@ -57,7 +61,7 @@ def quantile_us(counts: ArrayLike, q: float) -> float | None:
 
     Interpolates within a bin; off by at most the bin's width, 6 %.
 
-    >>> counts = np.bincount([bin_of(1000)] * 100, minlength=BINS)
+    >>> counts = np.bincount(bins_of([1000] * 100), minlength=BINS)
     >>> 940 < quantile_us(counts, 0.5) < 1060
     True
     """
@@ -95,12 +99,9 @@ class LatencyReference(msgspec.Struct, frozen=True, kw_only=True):
         >>> reference.requests, reference.classes, len(reference.digest())
         (1000, 15, 64)
         """
-        if not latencies_us:
+        if not len(latencies_us):
             raise ValueError("a latency reference needs at least one usable latency")
-        counts = np.zeros(BINS, dtype=np.int64)
-        for latency in latencies_us:
-            counts[bin_of(latency)] += 1
-        return cls.from_counts(counts, unusable)
+        return cls.from_counts(np.bincount(bins_of(latencies_us), minlength=BINS), unusable)
 
     @classmethod
     def from_counts(cls, counts: ArrayLike, unusable: int = 0) -> LatencyReference:
@@ -126,9 +127,9 @@ class LatencyReference(msgspec.Struct, frozen=True, kw_only=True):
         """How many classes a latency can fall into."""
         return len(self.counts) + 2
 
-    def class_of(self, bin_number: int) -> int:
-        """The class of a bin (see :func:`bin_of`; ``SLOWEST``: no usable answer)."""
-        return min(max(bin_number - self.first + 1, 0), len(self.counts) + 1)
+    def classes_of(self, bins: ArrayLike) -> Ints:
+        """The classes of bins (see :func:`bins_of`; ``SLOWEST``: no usable answer)."""
+        return np.clip(np.asarray(bins) - self.first + 1, 0, self.classes - 1)
 
     def digest(self) -> str:
         """sha256 over its canonical form."""

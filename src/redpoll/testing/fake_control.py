@@ -270,6 +270,14 @@ class FakeControl:
             for m in config.models
         )
 
+    async def add_version(
+        self, model: str, version: Version, *, actor: str = "api"
+    ) -> tuple[ApplyLine, ...]:
+        """One line."""
+        self._fail()
+        self.asked.append(("add_version", {"model": model, "version": version, "actor": actor}))
+        return (ApplyLine(sentence=f"{version.name} is added", model=model, action="add_version"),)
+
     async def events(self) -> AsyncIterator[DecisionView]:
         """Every Decision as it is made."""
         queue: asyncio.Queue[DecisionView | None] = asyncio.Queue(1000)

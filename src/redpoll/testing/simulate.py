@@ -21,7 +21,7 @@ from redpoll.testing.simulate_latency import simulate_latency
 from redpoll.testing.simulate_scenario import Scenario, parse
 from redpoll.testing.simulate_users import simulate_users
 
-BATCH = 1000  # runs at a time: bounded memory, and the same runs whatever the number asked for
+BATCH = 1000  # runs at a time, so that memory is bounded; a batch has random numbers of its own
 RUNS_MAX = 1_000_000
 
 
@@ -59,7 +59,8 @@ def simulate(raw: dict[str, Any] | str | bytes, runs: int = 1000, seed: int = 1)
     """
     if not 1 <= runs <= RUNS_MAX:
         raise RedpollError(
-            "RP-001", f"{runs} runs; a simulation wants 1 to {RUNS_MAX:,}; write a number between them."
+            "RP-001",
+            f"{runs} runs; a simulation wants 1 to {RUNS_MAX:,}; write a number between them.",
         )
     found = outcomes(parse(raw), runs, seed)
     undecided = (found.failed < 0) & (found.passed < 0)

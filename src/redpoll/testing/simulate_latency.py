@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redpoll.rollout.gate import GateFold, LatencyRule
-from redpoll.stats.latency import ENOUGH, SLOWEST, LatencyReference, scaled_edges
+from redpoll.stats.latency import ENOUGH, SLOWEST, LatencyReference, bins_of, scaled_edges
 from redpoll.testing.simulate_errors import Outcome, decided
 from redpoll.testing.simulate_scenario import Scenario, Segments
 
@@ -14,7 +14,6 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 MEDIAN_US = 40_000.0  # the stable's; only ratios matter
 BLOCK = 128  # requests drawn at a time
-STABLE_EDGES: Floats = np.array(scaled_edges(1.0))
 GROUPS = 100  # different references; runs share them evenly
 
 
@@ -67,7 +66,7 @@ class _Block:
     def __init__(self, scenario: Scenario, runs: int, rng: np.random.Generator) -> None:
         latency, shape = scenario.latency, (BLOCK, runs)
         self.latency_us: Floats = MEDIAN_US * np.exp(latency.sd * rng.standard_normal(shape))
-        self.bins: Ints = np.searchsorted(STABLE_EDGES, self.latency_us, side="right")
+        self.bins: Ints = bins_of(self.latency_us)
         self.arm: Floats = rng.random(shape)
         self.bad: Floats = rng.random(shape)
         self.tail: Floats | None = rng.random(shape) if latency.tail_share > 0.0 else None
@@ -78,7 +77,7 @@ class _Model:
 
     def __init__(self, scenario: Scenario, parts: Segments, rules: list[LatencyRule]) -> None:
         self.latency, self.parts = scenario.latency, parts
-        self.edges: Floats = np.array(scaled_edges(scenario.spec.margin_ratio or 1.0))
+        self.edges = scaled_edges(scenario.spec.margin_ratio or 1.0)
         self.first: Ints = np.array([rule.reference.first for rule in rules])
         self.classes: Ints = np.array([rule.reference.classes for rule in rules])
         self.widest = 2 * int(self.classes.max())
@@ -106,7 +105,7 @@ class _Model:
                 slower = np.where(hit, slower * self.latency.tail_factor, slower)
             slower = np.where(self.parts.regressed[segment[of_candidate]], slower, 1.0)
             values = block.latency_us[at, columns] * slower
-            bins[of_candidate] = np.searchsorted(self.edges, values, side="right")
+            bins[of_candidate] = bins_of(values, self.edges)
         return bins
 
     def fold(

@@ -16,7 +16,8 @@ from starlette.routing import Route
 from redpoll.catalog import Server
 from redpoll.clock import Clock, SystemClock
 from redpoll.errors import RedpollError
-from redpoll.web import adding, guard
+from redpoll.web import adding, guard, login
+from redpoll.web.access import Access, Gate, Tokens
 from redpoll.web.api import Api, error_reply
 from redpoll.web.console import Console
 from redpoll.web.events import Hub
@@ -26,13 +27,20 @@ if TYPE_CHECKING:
     from redpoll.control.service import Control
 
 
-def create_app(control: Control, server: Server, *, clock: Clock | None = None) -> Starlette:
+def create_app(
+    control: Control,
+    server: Server,
+    *,
+    tokens: Tokens | None = None,
+    clock: Clock | None = None,
+) -> Starlette:
     """The application over a control that runs (or will, before the first request) on its loop.
 
-    ``app.state.hub.close()`` ends every open stream; call it when a shutdown begins.
+    ``tokens`` None: none are configured. ``app.state.hub.close()`` ends every open stream; call it when a shutdown begins.
     """
     hub = Hub(control)
     recent = Recent(control)
+    access = Access(tokens, clock or SystemClock())
     console = Console(control, hub, clock or SystemClock(), recent)
 
     def answer(request: Request, error: RedpollError) -> Response:
@@ -73,9 +81,13 @@ def create_app(control: Control, server: Server, *, clock: Clock | None = None) 
         routes=[
             *Api(control, hub).routes(),
             Route(adding.PATH, adding.endpoint(control), methods=["POST"]),
+            *login.routes(access, console.login),
             *console.routes(),
         ],
-        middleware=[Middleware(guard.Guard, listen=server.control, refuse=refuse)],
+        middleware=[
+            Middleware(guard.Guard, listen=server.control, refuse=refuse),
+            Middleware(Gate, access=access, refuse=refuse),
+        ],
         exception_handlers={RedpollError: known, HTTPException: http},
         lifespan=lifespan,
     )

@@ -104,6 +104,11 @@ class Console:
         }
         return self.html(request, pages.Page("error.html", context, None), status=error.status)
 
+    def login(self, request: Request, status: int, **more: Any) -> Response:
+        """Answer with the log-in page."""
+        html = self.templates.get_template("login.html").render({"env": self.host, **more})
+        return HTMLResponse(html, status_code=status, headers=NO_STORE)
+
     # forms
     async def act(self, request: Request) -> Response:
         """``POST /rollouts/{id}``: do it and go back, or say on the page why it was not done."""

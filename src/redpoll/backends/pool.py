@@ -1,0 +1,315 @@
+"""A version's backends over HTTP: one URL, or one Unix socket for each of its workers.
+
+Connections are kept and used again, newest first, and given up before the other side does. A
+question is sent once; only where a *reused* connection turns out closed before any byte of an
+answer came is it sent a second time, on a fresh one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from urllib.parse import urlsplit
+
+from redpoll.backends.link import Link, Owner
+from redpoll.backends.port import Ask, Failure
+from redpoll.errors import RedpollError
+
+PROBE_TIMEOUT_S = 2.0
+METADATA_BYTES_MAX = 256 * 1024
+
+
+class Address:
+    """One place to connect to. ``path`` is the model's path there, without a trailing slash."""
+
+    __slots__ = (
+        "busy",
+        "host",
+        "idle",
+        "name",
+        "path",
+        "port",
+        "prefix",
+        "ready",
+        "ready_path",
+        "socket",
+    )
+
+    def __init__(self, written: str, model: str) -> None:
+        self.busy = 0  # asks under way, connecting ones too
+        self.idle: list[Link] = []
+        self.ready = False
+        self.host, self.port, self.socket = "", 0, ""
+        if written.startswith("unix:"):
+            self.socket = written[len("unix:") :]
+            self.path, self.name = f"/v2/models/{model}", "redpoll"
+            self.ready_path = "/v2/health/ready"
+        else:
+            parts = urlsplit(written)
+            if parts.scheme != "http" or not parts.hostname:
+                raise RedpollError(
+                    "RP-200",
+                    f"{written} cannot be asked: this redpoll speaks plain http:// to backends, "
+                    "TLS is not built yet; put a local proxy in between.",
+                )
+            self.host, self.port = parts.hostname, parts.port or 80
+            self.path, self.name = parts.path.rstrip("/"), parts.netloc.rpartition("@")[2]
+            self.ready_path = f"{self.path}/ready"
+        self.prefix = (
+            f"POST {self.path}/infer HTTP/1.1\r\nhost: {self.name}\r\n"
+            "content-type: application/json\r\ncontent-length: "
+        ).encode()
+
+    def __str__(self) -> str:
+        return self.socket or f"{self.host}:{self.port}"
+
+
+class HttpBackend:
+    """See :class:`redpoll.backends.port.Backend`.
+
+    ``connections`` bounds the asks under way at each address: 1 for a worker, which answers one
+    call at a time.
+    """
+
+    def __init__(
+        self,
+        addresses: tuple[str, ...],
+        model: str,
+        *,
+        connections: int,
+        idle_s: float,
+        resend: bool,
+        answer_bytes_max: int = 64 * 1024 * 1024,
+    ) -> None:
+        self.ready = False
+        self._addresses = [Address(written, model) for written in addresses]
+        self._connections = connections
+        self._idle_s = idle_s
+        self._resend = resend
+        self._answer_bytes_max = answer_bytes_max
+        self._busy = 0
+        self._capacity = connections * len(self._addresses)
+        self._connecting: dict[Ask, tuple[Address, asyncio.Task[None]]] = {}
+        self._links: set[Link] = set()
+        self._metadata = b""
+
+    def free(self) -> bool:
+        """Whether one more ask can be started now."""
+        return self._busy < self._capacity
+
+    def ask(self, ask: Ask) -> None:
+        """Start on the address with the fewest asks under way."""
+        addresses = self._addresses
+        address = addresses[0] if len(addresses) == 1 else self._choose()
+        self._busy += 1
+        address.busy += 1
+        idle = address.idle
+        while idle:
+            link = idle.pop()
+            transport = link.transport
+            if transport is not None and not transport.is_closing():
+                link.send(ask, address.prefix)
+                return
+        self._connect(ask, address)
+
+    def _choose(self) -> Address:
+        usable = [a for a in self._addresses if a.busy < self._connections]
+        return min(usable, key=lambda address: (not address.ready, address.busy))
+
+    def _connect(self, ask: Ask, address: Address) -> None:
+        task = asyncio.get_running_loop().create_task(self._connected(ask, address))
+        self._connecting[ask] = (address, task)
+
+    async def _connected(self, ask: Ask, address: Address) -> None:
+        link, why = None, ""
+        try:
+            link = await self._open(address, self)
+        except OSError as error:
+            why = error.strerror or str(error)
+        del self._connecting[ask]
+        if link is not None:
+            self._links.add(link)
+            link.send(ask, address.prefix)
+            return
+        self._release(address)
+        self._unready(address)
+        ask.attempts += 1
+        ask.failed(
+            Failure(
+                "RP-200",
+                f"The backend at {address} could not be reached: {why}. Nothing was asked; see "
+                "whether it runs.",
+            )
+        )
+
+    async def _open(self, address: Address, owner: Owner) -> Link:
+        loop = asyncio.get_running_loop()
+
+        def make() -> Link:
+            return Link(owner, address, self._answer_bytes_max)
+
+        if address.socket:
+            return (await loop.create_unix_connection(make, address.socket))[1]
+        return (await loop.create_connection(make, address.host, address.port))[1]
+
+    def _release(self, address: Address) -> None:
+        self._busy -= 1
+        address.busy -= 1
+
+    def _unready(self, address: Address) -> None:
+        address.ready = False
+        self.ready = any(other.ready for other in self._addresses)
+
+    def finished(self, link: Link) -> None:
+        """A link has its answer."""
+        address = link.address
+        self._release(address)
+        address.ready = self.ready = True
+        link.idle_since = time.monotonic()
+        address.idle.append(link)
+
+    def lost(self, link: Link, ask: Ask | None, why: str) -> None:
+        """A link is gone; ``ask`` is what it leaves unanswered."""
+        self._links.discard(link)
+        address = link.address
+        if link in address.idle:
+            address.idle.remove(link)
+            return
+        self._release(address)
+        if ask is None:
+            return
+        if address.socket:
+            self._unready(address)  # a worker that hangs up has died
+        if link.used and not link.started and self._resend and ask.attempts < 2:
+            address = self._choose()
+            self._busy += 1
+            address.busy += 1
+            self._connect(ask, address)
+            return
+        ask.failed(
+            Failure(
+                "RP-200",
+                f"The backend at {address} failed: {why}. The request may have been worked on; see "
+                "the backend before sending it again.",
+            )
+        )
+
+    def cancel(self, ask: Ask) -> None:
+        """Forget an ask. Its connection cannot be used again: an answer may still come on it."""
+        link = ask.link
+        if isinstance(link, Link):
+            link.ask = ask.link = None
+            link.abort()
+            return
+        address, task = self._connecting.pop(ask, (None, None))
+        if address is not None and task is not None:
+            self._release(address)
+            task.cancel()
+
+    async def probe(self) -> bool:
+        """Probe every address."""
+        found = await asyncio.gather(*(self._probe(address) for address in self._addresses))
+        self.ready = any(found)
+        return self.ready
+
+    async def _probe(self, address: Address) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                address.ready = (await self._get(address, address.ready_path))[0] == 200
+                if address.ready and not self._metadata:
+                    status, body = await self._get(address, address.path)
+                    self._metadata = body if status == 200 else b"{}"
+        except (OSError, TimeoutError):
+            address.ready = False
+        return address.ready
+
+    async def _get(self, address: Address, path: str) -> tuple[int, bytes]:
+        """One GET on a connection of its own: a probe never waits behind an ask."""
+        probe = _Probe()
+        link = await self._open(address, probe)
+        try:
+            link.write(probe, f"GET {path} HTTP/1.1\r\nhost: {address.name}\r\n\r\n".encode())
+            return await probe.answer
+        finally:
+            link.ask = None
+            link.abort()
+
+    def metadata(self) -> bytes:
+        """OIP model metadata, as last probed; or b""."""
+        return self._metadata
+
+    def sweep(self) -> None:
+        """Give up connections that were idle too long; the oldest lie at the front."""
+        limit = time.monotonic() - self._idle_s
+        for address in self._addresses:
+            for link in [link for link in address.idle if link.idle_since < limit]:
+                link.abort()
+
+    def close(self) -> None:
+        """Give up everything."""
+        asks: list[Ask] = list(self._connecting)
+        asks += [link.ask for link in self._links if link.ask is not None]
+        for ask in asks:
+            self.cancel(ask)
+        for link in list(self._links):
+            link.abort()
+        for ask in asks:
+            ask.failed(Failure("RP-200", "The gateway gave up its connections to the backend."))
+
+
+class _Probe(Ask):
+    """A GET whose answer is awaited; owner of its own link."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+
+    def answered(self, status: int, lines: bytes, body: bytes) -> None:
+        if not self.answer.done():
+            self.answer.set_result((status, body))
+
+    def failed(self, failure: Failure) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(ConnectionError(failure.message))
+
+    def finished(self, link: Link) -> None:
+        """Nothing: the probe closes its link itself."""
+
+    def lost(self, link: Link, ask: Ask | None, why: str) -> None:
+        if ask is not None:
+            self.failed(Failure("RP-200", why))
+
+
+class Unreachable:
+    """A backend that cannot be asked at all, and says why (see :class:`~.port.Backend`)."""
+
+    def __init__(self, why: str) -> None:
+        self.ready = False
+        self._why = why
+
+    def free(self) -> bool:
+        """Always: refusing takes no time."""
+        return True
+
+    def ask(self, ask: Ask) -> None:
+        """Fail at once."""
+        ask.failed(Failure("RP-200", self._why))
+
+    def cancel(self, ask: Ask) -> None:
+        """Nothing to forget."""
+
+    async def probe(self) -> bool:
+        """Never ready."""
+        return False
+
+    def metadata(self) -> bytes:
+        """None."""
+        return b""
+
+    def sweep(self) -> None:
+        """Nothing to give up."""
+
+    def close(self) -> None:
+        """Nothing to give up."""

@@ -1,0 +1,1 @@
+"""One request's journey: route, draw, journal, ask, journal, reply. Nothing else is on that path."""

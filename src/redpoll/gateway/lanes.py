@@ -1,0 +1,140 @@
+"""What is known of a model and its versions while they are served: a route, ready to be used."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from redpoll.backends.pool import HttpBackend, Unreachable
+from redpoll.backends.port import Backend
+from redpoll.errors import RedpollError
+from redpoll.facts import ARMS, STATUSES
+from redpoll.host.counters import Cell, Counters, Histogram
+from redpoll.routes import Route, Target
+from redpoll.tensors.datatypes import taken_for
+
+if TYPE_CHECKING:
+    from redpoll.gateway.call import Call
+    from redpoll.gateway.gateway import Gateway
+
+
+class Lane:
+    """One version of one model: its backend, who waits for it, and its counters."""
+
+    def __init__(self, model: str, target: Target, backend: Backend, counters: Counters) -> None:
+        version = target.version
+        self.target = target
+        self.version = version.name
+        self.worker = version.kind in ("sklearn", "python")
+        self.stopped = self.worker and not target.run
+        self.backend = backend
+        self.timeout_ms = version.timeout_ms
+        self.resend = version.resend
+        self.waiting: OrderedDict[Call, None] = OrderedDict()
+        self.version_lines = b"redpoll-version: %b\r\n" % version.name.encode()
+        self.model_lines = self.version_lines + b"redpoll-decided-by: model\r\n"
+        self.requests: dict[str, dict[str, Cell]] = {
+            arm: {
+                status: counters.cell("redpoll_requests_total", (model, version.name, arm, status))
+                for status in STATUSES
+            }
+            for arm in ARMS
+        }
+        self.answers: dict[str, dict[str, Cell]] = {
+            role: {
+                status: counters.cell("redpoll_answers_total", (model, version.name, role, status))
+                for status in STATUSES
+            }
+            for role in ("live", "shadow")
+        }
+        self.durations: dict[str, Histogram] = {
+            role: counters.histogram("redpoll_backend_duration_seconds", (model, version.name, role))
+            for role in ("live", "shadow")
+        }
+
+
+def make_backend(model: str, target: Target) -> Backend:
+    """The backend of a target: one URL, or its workers' sockets (one call at a time each)."""
+    version = target.version
+    worker = version.kind in ("sklearn", "python")
+    if not target.addresses:
+        return Unreachable(f"{model} {version.name} has no address; apply its configuration again.")
+    try:
+        return HttpBackend(
+            target.addresses,
+            model,
+            connections=1 if worker else version.pool.connections,
+            idle_s=3600.0 if worker else version.pool.idle_s,
+            resend=version.resend,
+        )
+    except RedpollError as error:
+        return Unreachable(error.message)
+
+
+class Served:
+    """One model's route and counts. Made anew for every change of the route; lanes live on."""
+
+    def __init__(self, gateway: Gateway, route: Route, lanes: dict[str, Lane]) -> None:
+        model = route.model
+        counters = gateway.counters
+        self.gateway = gateway
+        self.route = route
+        self.name = route.model.name
+        self.number = route.number
+        self.generation = route.generation
+        self.lanes = lanes
+        self.live = lanes.get(route.live) if route.live else None
+        candidate = lanes.get(route.candidate) if route.candidate else None
+        self.candidate = candidate if route.weight > 0 else None
+        self.weight = route.weight
+        self.salt = route.salt
+        self.draws = {
+            (lane.version, arm): _draws(lane.version, arm, route.weight)
+            for lane in lanes.values()
+            for arm in ("none", "stable", "candidate")
+        }
+        self.sticky = model.unit != "request"
+        source, _, name = (model.unit_from or "header:redpoll-unit").partition(":")
+        self.unit_header = name.lower().encode() if source == "header" else b""
+        self.unit_input = name if source == "input" else ""
+        self.reject_missing = self.sticky and model.unit_missing == "reject"
+        self.group_inputs = {
+            group: where.partition(":")[2]
+            for group, where in model.groups.items()
+            if where.startswith("input:")
+        }
+        self.also = frozenset({*self.group_inputs.values(), self.unit_input} - {""})
+        self.taken_kinds = {name: taken_for(kind) for name, kind in model.inputs.items()}
+        self.declared_outputs = frozenset(
+            {model.output.name, model.output.score} - {None} if model.output else ()
+        )
+        self.in_flight_max = model.limits.in_flight
+        self.queue_max = model.limits.queue
+        self.tally = gateway.tally(self.name)
+        self.units_missing = counters.cell("redpoll_units_missing_total", (self.name,))
+        self.durations = {
+            arm: counters.histogram("redpoll_request_duration_seconds", (self.name, arm))
+            for arm in ARMS
+        }
+
+
+class Tally:
+    """How many requests of a model are where. Outlives changes of its route."""
+
+    __slots__ = ("flying", "taken", "waiting")
+
+    def __init__(self) -> None:
+        self.taken = 0  # taken in and not answered
+        self.waiting = 0  # of these: drawn and journalled, waiting for a backend
+        self.flying = 0  # of these: a backend is working on them
+
+
+def _draws(version: str, arm: str, weight: float) -> str:
+    """The recorded draws: the arm with its probability, then the version that follows from it."""
+    draws = []
+    if arm != "none":
+        probability = weight if arm == "candidate" else 1.0 - weight
+        draws.append({"purpose": "arm", "choice": arm, "probability": probability})
+    draws.append({"purpose": "route", "choice": version, "probability": 1.0})
+    return json.dumps(draws, separators=(",", ":"))

@@ -1,0 +1,159 @@
+"""Reading a request's body as far as the way needs it: rows, id, unit, groups, what is wrong."""
+
+from __future__ import annotations
+
+import msgspec
+
+from redpoll.capture.redact import Masks
+from redpoll.errors import RedpollError, closest
+from redpoll.gateway.call import OIP, Call, header_safe
+from redpoll.gateway.lanes import Served
+from redpoll.tensors import columns, oip, rows
+from redpoll.tensors.columns import Columns
+from redpoll.tensors.oip import Infer
+
+TEXT_CHARACTERS_MAX = 512  # of a unit or a group
+_encode = msgspec.json.Encoder().encode
+
+
+def read(call: Call, served: Served) -> None:
+    """Read and check the body. Raises ``RedpollError`` for what the client did wrong."""
+    head = call.head
+    if head.problem is not None:
+        raise head.problem
+    if call.wire == OIP:
+        _read_oip(call, served)
+    else:
+        _read_rows(call, served)
+    if served.unit_header:
+        raw = head.headers.get(served.unit_header)
+        if raw:
+            call.unit = text_of(raw, served.unit_header)
+
+
+def name(call: Call, request_id: str | None) -> None:
+    """Settle the request's id: the body's, else the header's, else the prediction's own."""
+    call.has_id = request_id is not None
+    call.request_id = request_id or call.head.request_id or call.prediction_id
+    call.encoded_id = header_safe(call.request_id)
+
+
+def text_of(raw: bytes, header: bytes) -> str:
+    """A header's value as text: UTF-8, else Latin-1; bounded."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    if len(text) > TEXT_CHARACTERS_MAX:
+        raise RedpollError(
+            "RP-101",
+            f"The header {header.decode('latin-1')} has {len(text)} characters; at most "
+            f"{TEXT_CHARACTERS_MAX} are taken.",
+        )
+    return text
+
+
+def _read_oip(call: Call, served: Served) -> None:
+    infer = oip.read(call.body)
+    name(call, infer.id)
+    call.payload = call.body
+    inputs = infer.inputs
+    call.rows = inputs[0].shape[0]
+    route = served.route.model
+    if served.taken_kinds:
+        _check_declared(infer, served)
+    if served.declared_outputs:
+        call.wanted = oip.wanted_outputs(infer)
+    if served.also or route.redact:
+        found = columns.of_tensors(((t.name, t.shape, t.data) for t in inputs), route.tensor)
+        _from_columns(call, served, found)
+
+
+def _check_declared(infer: Infer, served: Served) -> None:
+    """Names, datatypes and rows against what the model declares."""
+    kinds, matrix = served.taken_kinds, served.route.model.tensor
+    rows_first = infer.inputs[0].shape[0]
+    seen = set()
+    for tensor in infer.inputs:
+        title, shape = tensor.name, tensor.shape
+        if shape[0] != rows_first:
+            raise _wrong(
+                f"input {title!r} has {shape[0]} rows, but {infer.inputs[0].name!r} has {rows_first}"
+            )
+        if matrix is not None and title == matrix.name:
+            if len(shape) != 2 or shape[1] != len(matrix.columns):
+                raise _wrong(
+                    f"input {title!r} has the shape {shape}; it must be [n, {len(matrix.columns)}]: "
+                    f"{', '.join(matrix.columns)}"
+                )
+            seen.update(matrix.columns)
+            continue
+        taken = kinds.get(title)
+        if taken is None:
+            if title in served.also:
+                continue
+            hint = closest(title, kinds) or f" It takes {', '.join(kinds)}."
+            raise _wrong(f"the model takes no input {title!r}", hint)
+        if tensor.kind not in taken:
+            declared = served.route.model.inputs[title]
+            raise _wrong(
+                f"input {title!r} is {tensor.datatype}, but it is declared {declared!r}: send "
+                f"{'/'.join(taken).upper()}"
+            )
+        if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+            raise _wrong(f"input {title!r} has the shape {shape}; a column has [n] or [n, 1]")
+        seen.add(title)
+    if len(seen) < len(kinds):
+        missing = next(title for title in kinds if title not in seen)
+        raise _wrong(f"input {missing!r} is missing; the model takes {', '.join(kinds)}")
+
+
+def _read_rows(call: Call, served: Served) -> None:
+    model = served.route.model
+    found = rows.read(call.body, model.inputs)
+    name(call, found.id)
+    call.rows = len(found.rows)
+    checked = rows.to_columns(found.rows, model, served.also)
+    call.columns = checked
+    if served.also or model.redact:
+        _from_columns(call, served, columns.of_rows(found.rows))
+
+
+def encode_rows(call: Call, served: Served, worker: bool) -> bytes:
+    """Plain rows as the OIP request that the backend gets."""
+    tensors = rows.to_tensors(call.columns, served.route.model, nullable=worker)
+    return _encode({"id": call.request_id, "inputs": tensors})
+
+
+def _from_columns(call: Call, served: Served, found: Columns) -> None:
+    """Unit, groups and redaction: what wants to see values."""
+    if served.unit_input:
+        call.unit = _one_value(found.get(served.unit_input))
+    if served.group_inputs:
+        groups = dict(call.groups)
+        for group, source in served.group_inputs.items():
+            value = _one_value(found.get(source))
+            if value is not None:
+                groups[group] = value
+        call.groups = groups
+    redact = served.route.model.redact
+    if redact:
+        call.masks = Masks({title: found[title] for title in redact if title in found})
+        call.inputs = columns.encode({k: v for k, v in found.items() if k not in redact})
+
+
+def _one_value(values: list[object] | None) -> str | None:
+    """The one value that all rows share, as text; None where there is none, or several."""
+    if not values:
+        return None
+    first = values[0]
+    if first is None or first == "" or isinstance(first, list | dict):
+        return None
+    if any(value != first for value in values):
+        return None
+    text = first if isinstance(first, str) else _encode(first).decode()
+    return text[:TEXT_CHARACTERS_MAX]
+
+
+def _wrong(why: str, hint: str = "") -> RedpollError:
+    return RedpollError("RP-107", f"The request was refused: {why}.{hint}")
