@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 Array = Any
+_INFINITE = float("inf")
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class BadAnswer(Exception):
@@ -28,7 +30,13 @@ def encode(
     """
     tensors = [_tensor(name, value, rows, types.get(name)) for name, value in outputs.items()]
     document = {**head, "outputs": tensors}
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text = _encoder.encode(document)
+    except ValueError:  # a NaN or an infinity; to look for them beforehand would cost every answer
+        for tensor in tensors:
+            if tensor["datatype"] in ("FP32", "FP64"):
+                tensor["data"] = [_finite(value) for value in tensor["data"]]
+        text = _encoder.encode(document)
     try:
         return text.encode()
     except UnicodeEncodeError:  # half a surrogate pair: only an escape can carry it
@@ -76,10 +84,7 @@ def _floats(name: str, flat: Array) -> Array:
 def _data(name: str, flat: Array, declared: str | None) -> tuple[str, list[Any]]:
     kind = flat.dtype.kind
     if kind == "f":
-        values = flat.tolist()
-        if not np.isfinite(flat).all():
-            values = [value if -np.inf < value < np.inf else None for value in values]
-        return ("FP32" if flat.dtype.itemsize == 4 else "FP64"), values
+        return ("FP32" if flat.dtype.itemsize == 4 else "FP64"), flat.tolist()
     if kind == "b":
         return "BOOL", flat.tolist()
     if kind == "i":
@@ -121,8 +126,7 @@ def _objects(name: str, values: list[Any], declared: str | None) -> tuple[str, l
     if kinds == {int} and None not in plain and all(-(2**63) <= v < 2**63 for v in plain):
         return "INT64", plain
     if kinds <= {int, float}:
-        finite = [None if v is None or not -np.inf < v < np.inf else float(v) for v in plain]
-        return "FP64", finite
+        return "FP64", [None if value is None else float(value) for value in plain]
     if kinds == {bool}:
         raise BadAnswer(f"output {name!r} misses a truth value, and BOOL has no null")
     names = ", ".join(sorted(kind.__name__ for kind in kinds))
@@ -133,3 +137,7 @@ def _missing(value: Any) -> bool:
     if isinstance(value, float):
         return value != value
     return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and -_INFINITE < value < _INFINITE else None

@@ -53,6 +53,14 @@ class Call(NamedTuple):
     outputs: list[str] | None = None  # names that the client wants; None: all
 
 
+def _constant(token: str) -> Any:
+    raise BadRequest(f"the body has the token {token}; send null for a missing number", "RP-101")
+
+
+_decoder = json.JSONDecoder(parse_constant=_constant)
+_INFINITE = float("inf")
+
+
 def near(word: str, known: Any) -> str:
     """`` Did you mean 'age'?``, or nothing."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
@@ -68,7 +76,7 @@ def short(value: Any) -> str:
 def read(body: bytes | bytearray, declared: Declared) -> Call:
     """Read an inference request; :class:`BadRequest` says what is wrong with it and where."""
     try:
-        document = json.loads(body, parse_constant=_constant)
+        document = _decoder.decode(str(body, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is no JSON: {error}", "RP-101") from None
     tensors = document.get("inputs") if isinstance(document, dict) else None
@@ -92,10 +100,6 @@ def read(body: bytes | bytearray, declared: Declared) -> Call:
     columns, matrix = _arrange(found, declared)
     rows = _rows(columns)
     return Call(rows, columns, matrix, number if isinstance(number, str) else None, names)
-
-
-def _constant(token: str) -> Any:
-    raise BadRequest(f"the body has the token {token}; send null for a missing number", "RP-101")
 
 
 def _arrange(found: dict[str, Array], declared: Declared) -> tuple[dict[str, Array], Array | None]:
@@ -186,10 +190,10 @@ def _array(name: str, datatype: Any, data: list[Any], nullable: bool) -> Array:
             _refuse(name, datatype, data, (float, int, NONE), "a number or null")
         if NONE in kinds:
             data = [float("nan") if value is None else value for value in data]
+        if _INFINITE in data or -_INFINITE in data:  # JSON has no infinity: it was written 1e999
+            at = next(i for i, value in enumerate(data) if value in (_INFINITE, -_INFINITE))
+            raise BadRequest(f"input {name!r}, index {at}: too large for a float; send null")
         array = _convert(name, datatype, data, np.float64)
-        if np.isinf(array).any():
-            at = int(np.flatnonzero(np.isinf(array))[0])
-            raise BadRequest(f"input {name!r}, index {at}: too large for a float")
         return array if datatype == "FP64" else array.astype(FLOATS[datatype])
     if datatype in INTS or datatype == "BOOL":
         want = bool if datatype == "BOOL" else int
