@@ -36,7 +36,7 @@ def apply(face: Face, file: str | None, dry_run: bool, wait: bool, timeout: floa
     if remote is None:
         from redpoll.cli.local import apply_to_files
 
-        lines = apply_to_files(path.resolve(), actor(), dry_run)
+        lines = apply_to_files(face.data_of(path), path.resolve(), actor(), dry_run)
     else:
         body = {"path": str(path.resolve()), "dry_run": dry_run, "actor": actor()}
         lines = remote.apply(body)

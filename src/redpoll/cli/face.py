@@ -50,8 +50,14 @@ class Face:
         path = self.config_path
         if self._config is not None and not path.is_file():
             raise RedpollError("RP-001", f"there is no file {path}")
+        return self.data_of(path)
+
+    def data_of(self, path: Path) -> DataDir:
+        """The data folder that a configuration file names; ``--data-dir`` wins."""
+        if self._data_dir is not None:
+            return DataDir(self._data_dir)
         try:
-            said = tomllib.loads(path.read_text()).get("data_dir", DATA_DIR)
+            said = str(tomllib.loads(path.read_text()).get("data_dir", DATA_DIR))
         except (OSError, ValueError):
             # A broken file must not hide the data from whoever looks for the reason.
             said = DATA_DIR

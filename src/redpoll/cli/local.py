@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import msgspec
 
 from redpoll import config as configuration
 from redpoll.cli.remote import Remote
+from redpoll.control.looking import look
 from redpoll.control.service import Control
 from redpoll.errors import RedpollError
 from redpoll.host.lock import acquire
 from redpoll.host.paths import DataDir
 from redpoll.journal.files import Journal
 from redpoll.store.sqlite import SqliteStore
+from redpoll.web import applying
 
 
 class Local(Remote):
@@ -30,7 +32,7 @@ class Local(Remote):
                 "folder with --data-dir",
             )
         self._control = Control(data, Journal(data.root), SqliteStore(data.catalog))
-        self._control.look()
+        look(self._control.engine)
 
     def overview(self) -> dict[str, Any]:
         """All models."""
@@ -61,18 +63,19 @@ class Local(Remote):
         return dict(_plain(self._control.route(model)))
 
 
-def apply_to_files(path: Path, actor: str, dry_run: bool) -> list[dict[str, Any]]:
+def apply_to_files(data: DataDir, path: Path, actor: str, dry_run: bool) -> list[dict[str, Any]]:
     """Apply a file where no server runs. RP-301 where one starts meanwhile.
 
     A rollout that this starts waits, pending, for the server that will serve it.
     """
-    config = configuration.load(path)
+    if not data.catalog.is_file():
+        configuration.load(path)  # a file with errors leaves no folder behind
 
     async def applied(control: Control) -> list[dict[str, Any]]:
-        lines = await control.apply(config, actor=actor, dry_run=dry_run)
-        return list(_plain(lines))
+        config = applying.load(control, path)
+        return list(_plain(await control.apply(config, actor=actor, dry_run=dry_run)))
 
-    return _with_control(DataDir(config.data_dir), applied)
+    return list(_with_control(data, applied))
 
 
 def add_version_to_files(
@@ -85,10 +88,10 @@ def add_version_to_files(
     async def added(control: Control) -> list[dict[str, Any]]:
         return list(_plain(await control.add_version(model, version, actor=actor)))
 
-    return _with_control(data, added)
+    return list(_with_control(data, added))
 
 
-def _with_control(data: DataDir, work: Callable[[Control], Any]) -> Any:
+def _with_control(data: DataDir, work: Callable[[Control], Awaitable[Any]]) -> Any:
     """Be the one controller for a moment, under the server's lock."""
     data.make()
 

@@ -68,9 +68,9 @@ class Remote:
         """Apply a file on the server's machine; one line a change."""
         return list(self._post("/apply", body, None)["lines"])
 
-    def add_version(self, model: str, body: dict[str, Any]) -> Any:
-        """Add a version to a model."""
-        return self._post(f"/models/{_quoted(model)}/versions", body, None)
+    def add_version(self, model: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Add a version to a model; one line a change."""
+        return list(self._post(f"/models/{_quoted(model)}/versions", body, None)["lines"])
 
     def close(self) -> None:
         """Close the connections."""

@@ -18,7 +18,7 @@ from redpoll.cli.watch import until_done
 STRATEGIES = ("canary", "shadow", "blue_green")
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, commands_at={"verify": "redpoll.cli.verify:verify"})
 def rollout() -> None:
     """Move a model to a new version, carefully."""
 

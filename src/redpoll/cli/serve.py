@@ -10,7 +10,7 @@ from redpoll.cli.face import Face, with_face
 @click.command()
 @with_face
 def serve(face: Face) -> int:
-    """Serve: apply the configuration, then supervise gateway, control, sealer and workers.
+    """Apply the configuration, then serve it: gateway, controller, sealer and model workers.
 
     SIGTERM or Ctrl-C drains and ends; SIGHUP applies the file again.
     """

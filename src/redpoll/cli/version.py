@@ -53,8 +53,14 @@ def add(face: Face, model: str, name: str, backend: tuple[str, ...]) -> None:
         "folder": str(Path.cwd()),
         "actor": actor(),
     }
-    done = face.server().add_version(model, body)
-    face.out.result(done, f"{model} {name} was added: {backend[0]}")
+    remote = face.remote()
+    if remote is None:
+        from redpoll.cli.local import add_version_to_files
+
+        lines = add_version_to_files(face.data, model, body, actor())
+    else:
+        lines = remote.add_version(model, body)
+    face.out.result({"lines": lines}, "\n".join(line["sentence"] for line in lines))
     face.out.suggest(f"redpoll rollout start {model} {name} --reason …")
 
 
