@@ -53,7 +53,7 @@ class Bucket(NamedTuple):
 
     def only(self, which: NDArray[Any]) -> Bucket:
         """Some of its requests, by mask or by index."""
-        return Bucket(*(column[which] for column in self))  # type: ignore[arg-type]
+        return Bucket(*(column[which] for column in self))
 
 
 class Rule(Protocol):
@@ -249,19 +249,20 @@ class GateFold:
         found = rule.classes_of(bucket.arm, bucket.status, bucket.latency_us)
         fail = np.zeros((1, rule.fail_stakes.size))
         passing = None if rule.pass_stakes is None else np.zeros((1, rule.pass_stakes.size))
-        counts = np.bincount(found[found >= 0], minlength=rule.bets.size)
-        events = int(counts @ rule.events)
-        if not counts[rule.bets].any():
-            return
-        for weight in distinct(bucket.weight):
-            mine = found[(bucket.weight == weight) & (found >= 0)]
-            counts = np.bincount(mine, minlength=rule.bets.size)
-            some = np.flatnonzero(counts)
+        events, weights = 0, distinct(bucket.weight)
+        for weight in weights:
+            mine = found if len(weights) == 1 else found[bucket.weight == weight]
+            counts = np.bincount(mine[mine >= 0], minlength=rule.bets.size)
+            some = np.flatnonzero(counts * rule.bets)
+            if not some.size:
+                continue
             number = counts[some, None]
+            events += int((counts * rule.events).sum())
             fail[0] += (rule.fail_table(weight)[some] * number).sum(axis=0)
             if passing is not None:
                 passing[0] += (rule.pass_table(weight)[some] * number).sum(axis=0)
-        self.fold(fail, passing, np.array([events]), np.array([at_us]))
+        if fail.any():
+            self.fold(fail, passing, np.array([events]), np.array([at_us]))
 
     def keep(self, rows: Ints) -> None:
         """Drop all rows but these: what a simulation does with runs that are over."""

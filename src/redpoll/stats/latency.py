@@ -129,7 +129,8 @@ class LatencyReference(msgspec.Struct, frozen=True, kw_only=True):
 
     def classes_of(self, bins: ArrayLike) -> Ints:
         """The classes of bins (see :func:`bins_of`; ``SLOWEST``: no usable answer)."""
-        return np.clip(np.asarray(bins) - self.first + 1, 0, self.classes - 1)
+        shifted = np.asarray(bins, dtype=np.int64) - (self.first - 1)
+        return np.asarray(np.minimum(np.maximum(shifted, 0), self.classes - 1))
 
     def digest(self) -> str:
         """sha256 over its canonical form."""
