@@ -13,13 +13,13 @@ from redpoll.control.apply import (
     changes,
     digest,
     settle,
-    stored_files,
     with_version,
 )
 from redpoll.control.live import AbortRollout, FirstLive, StartRollout
 from redpoll.control.settings import next_name
 from redpoll.errors import RedpollError
 from redpoll.rollout.machine_state import ModelState, RolloutState
+from redpoll.store.known import kept
 from redpoll.store.port import Catalog, StoredModel
 
 NOW = 20_000 * 86_400_000_000
@@ -138,7 +138,7 @@ def test_a_version_that_is_left_out_stays_in_the_catalog() -> None:
         "v1",
         "v2",
     ]
-    assert stored_files(found.catalog) == {("churn", "v1"), ("churn", "v2")}
+    assert kept(found.catalog) == {("churn", "v1"), ("churn", "v2")}
     other = replace(V2, artifact="cc")
     assert "other bytes" in refusal(found.catalog, replace(CHURN, versions=(V1, other)))
 

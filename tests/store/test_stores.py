@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from redpoll import config
 from redpoll.errors import RedpollError
+from redpoll.store.known import kept_in
 from redpoll.store.memory import MemoryStore
-from redpoll.store.port import Catalog, CatalogStore
+from redpoll.store.port import Catalog, CatalogStore, StoredModel
 from redpoll.store.sqlite import SqliteStore
 from redpoll.testing import stores
 
@@ -134,3 +136,22 @@ def test_others_cannot_read_the_catalog(tmp_path: Path) -> None:
     store.write(Catalog(), 0, actor="a", what="b", time_us=1)
     assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
     store.close()
+
+
+def test_what_is_kept_in_a_data_folder_need_not_be_found_again(tmp_path: Path) -> None:
+    """A server starts again though a model's file was cleaned away since it was applied."""
+    file = tmp_path / "redpoll.toml"
+    file.write_text('[models.churn.versions]\nv1 = "sklearn:gone.pkl"\n')
+    data = tmp_path / "redpoll-data"
+    assert kept_in(str(data)) == set()
+    with pytest.raises(RedpollError, match="does not exist"):
+        config.load(file, stored=kept_in)
+    assert not data.exists()
+    data.mkdir()
+    store = SqliteStore(data / "catalog.sqlite")
+    model = config.load(file, stored={("churn", "v1")}).models[0]
+    catalog = Catalog(models={"churn": StoredModel(number=0, model=model)})
+    store.write(catalog, 0, actor="a", what="b", time_us=1)
+    store.close()
+    assert kept_in(str(data)) == {("churn", "v1")}
+    assert config.load(file, stored=kept_in).models[0] == model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from redpoll.catalog import Config, Model, Version
@@ -22,10 +22,15 @@ LARGEST_BYTES = 1 << 20
 FIRST_USE = '[models.churn.versions.v1]\nbackend = "sklearn:model.pkl"'
 
 
-def load(path: str | os.PathLike[str], *, stored: Collection[tuple[str, str]] = ()) -> Config:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    stored: Collection[tuple[str, str]] | Callable[[str], Collection[tuple[str, str]]] = (),
+) -> Config:
     """Read a file (or the ``redpoll.toml`` of a folder); paths are relative to the file's folder.
 
-    ``stored`` are (model, version) whose files the artifacts hold already: they may be gone.
+    ``stored`` are (model, version) whose files the artifacts hold already: they may be gone. It can
+    be a function of the data folder, such as ``redpoll.store.known.kept_in``.
     Raises :class:`ConfigError` (RP-001) with every problem that can be seen.
     """
     file = Path(path)
@@ -33,7 +38,7 @@ def load(path: str | os.PathLike[str], *, stored: Collection[tuple[str, str]] = 
         file = file / NAME
     file = file.absolute()
     config, report = _parse(_read(file), str(file))
-    _check_files(config, report, stored)
+    _check_files(config, report, stored(config.data_dir) if callable(stored) else stored)
     if report.problems:
         raise ConfigError(report.problems)
     return config

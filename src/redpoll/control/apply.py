@@ -145,15 +145,6 @@ def digest(config: Config) -> str:
     return hashlib.sha256(msgspec.json.encode(config, order="deterministic")).hexdigest()
 
 
-def stored_files(catalog: Catalog) -> set[tuple[str, str]]:
-    """(model, version) whose files are in ``artifacts``: ``config.load(path, stored=…)``."""
-    return {
-        (name, version.name)
-        for name, stored in catalog.models.items()
-        for version in stored.model.versions
-    }
-
-
 def _refuse(catalog: Catalog, config: Config, states: Mapping[str, ModelState]) -> None:
     refusals: list[str] = []
     for model in config.models:

@@ -23,6 +23,7 @@ from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir, replace
 from redpoll.host.process import alive, left_behind
 from redpoll.journal.files import GroupSync, Journal
+from redpoll.store.known import kept_in
 from redpoll.supervise import sockets
 from redpoll.supervise.child import Keeper
 from redpoll.supervise.pool import Pool
@@ -43,7 +44,7 @@ def serve(config: Config | Path | str) -> int:
     server has the folder), RP-607 (an address is taken).
     """
     if not isinstance(config, Config):
-        config = configuration.load(config)
+        config = configuration.load(config, stored=kept_in)
     server = config.server
     logs.setup(server.log_level, server.log_format, "serve")
     sockets.check_reach(server)
