@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import msgspec
@@ -82,6 +83,15 @@ def _logs(data: DataDir) -> None:
         logs.setup(process="sealer")
 
 
+class _NoPandas(MetaPathFinder):
+    """Arrow would import pandas, where it is installed, only to ask whether our lists are Series."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Say that there is no pandas, and nothing about the rest."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m redpoll.sealer", description=__doc__)
@@ -92,8 +102,7 @@ def main() -> None:
         lifeline.die_with_parent()
     data = DataDir(arguments.data_dir).make()
     _logs(data)
-    # Arrow would import pandas, where that is installed, only to ask whether our lists are Series.
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _NoPandas())
     os.nice(5)  # the log may wait; whoever asks for a prediction may not
     try:
         asyncio.run(run(data, arguments.lifeline))
