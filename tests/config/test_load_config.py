@@ -236,3 +236,11 @@ def test_a_version_can_be_described_on_a_command_line(tmp_path: Path) -> None:
         version_from("churn", "-", {"backend": "sklearn:m.pkl"}, str(tmp_path))
     with pytest.raises(ConfigError, match="needs a backend"):
         version_from("churn", "v2", {}, str(tmp_path))
+
+
+def test_a_group_may_be_a_column_that_the_model_does_not_take() -> None:
+    """It is kept for analysis; only what all but is an input's name is taken for a slip."""
+    text = (
+        FIRST_USE + '[models.churn]\ninputs = {age = "int"}\ngroups = {band = "input:age_band"}\n'
+    )
+    assert parse(text, "f").models[0].groups == {"band": "input:age_band"}

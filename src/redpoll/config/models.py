@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from redpoll.catalog import (
     INPUT_TYPES,
     MODEL_NAME,
@@ -34,6 +36,7 @@ from redpoll.errors import closest
 from redpoll.ids import MODEL_NUMBERS
 
 NO_COLUMNS: tuple[str, ...] = ()
+NEAR = 0.85  # how like an input's name a group's column must be to be taken for a slip of it
 
 
 def read_models(root: Node, folder: str) -> tuple[Model, ...]:
@@ -215,8 +218,11 @@ def _check_columns(node: Node, model: Model) -> None:
     if model.unit_from and model.unit_from.startswith("input:"):
         named.append((("unit_from",), model.unit_from[6:]))
     for attribute, origin in model.groups.items():
-        if origin.startswith("input:"):
-            named.append((("groups", attribute), origin[6:]))
+        # A group may be a column of its own, which the model does not take; a slip is one that
+        # all but is an input.
+        column = origin.removeprefix("input:")
+        if column != origin and difflib.get_close_matches(column, model.inputs, 1, NEAR):
+            named.append((("groups", attribute), column))
     if model.tensor:
         named += [
             (("tensor", "columns", index), column)
