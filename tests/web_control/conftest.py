@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from redpoll.catalog import Server
 from redpoll.clock import SimClock
 from redpoll.testing.fake_control import FakeControl

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
+
 from redpoll.catalog import Server
 from redpoll.clock import SimClock
 from redpoll.testing.fake_control import FakeControl

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from redpoll.errors import CATALOG, RedpollError
 from redpoll.views import RolloutView
 from redpoll.web.openapi import document

@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+
 from redpoll.errors import RedpollError
 from redpoll.testing import fake_night as night
 from redpoll.views import GateView, ModelView

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from redpoll.testing import fake_night as night
 from redpoll.web import events
-
 from tests.web_control.serving import Serving, serving
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from redpoll.catalog import Server
 from redpoll.clock import SimClock
 from redpoll.errors import RedpollError
 from redpoll.web import guard
 from redpoll.web.app import create_app
-
 from tests.web_control.conftest import HOST, Client
 
 REASON = {"reason": "release"}

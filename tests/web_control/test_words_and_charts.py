@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from redpoll.testing import fake_night as night
 from redpoll.views import EvidencePoint, FailureView, GateView, StepView
 from redpoll.web import charts, failing, words
