@@ -91,6 +91,7 @@ LATER = [
     '[models.churn.versions.v2]\nbackend="http://h/v2/models/m"\nheaders_env = {a = "B"}',
     '[models.churn.versions.v2]\nbackend="http://h/v2/models/m"\nca_file = "x"',
     "[models.churn.versions]\nv2 = 'onnx:m.onnx'", "[models.churn.versions]\nv2 = 'mlflow:m'",
+    "[models.churn.versions]\nv2 = 'https://h/v2/models/m'",
     "[models.churn.versions]\nv2 = 'in-process:m:f'",
     "[models.churn.versions]\nv2 = 'json+http://h/p'",
     "[models.churn.rollout]\nmatch = 'header:x=1'", "[models.churn.rollout]\ndeadline = '7d'",

@@ -46,7 +46,7 @@ redact = ["note", "probability"]
 limits = {in_flight = 3, queue = 0}
 [models.churn.versions]
 v0 = "http://127.0.0.1:9000/v2/models/churn"
-"1.10" = "https://gateway.example/v2/models/churn/versions/1"
+"1.10" = "http://gateway.example/v2/models/churn/versions/1"
 [models.churn.versions.v1]
 backend = "python:churn_model:load_v1"
 workers = 2

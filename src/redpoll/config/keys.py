@@ -120,7 +120,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "backend": Setting(
             "backend",
             "required",
-            "`sklearn:<file>`, `python:<module>:<callable>`, or `http(s)://…` of an OIP model.",
+            "`sklearn:<file>`, `python:<module>:<callable>`, or `http://…` of an OIP model.",
         ),
         "workers": Setting("integer", "1", "Worker processes (sklearn, python)."),
         "threads": Setting("integer", "1", "BLAS and OpenMP threads of a worker."),
@@ -216,7 +216,7 @@ LATER: dict[str, tuple[str, ...]] = {
 }
 
 # Values of interfaces that later releases bring, by what they are values of.
-LATER_BACKENDS = ("onnx", "mlflow", "in-process", "json+http", "json+https")
+LATER_BACKENDS = ("https", "onnx", "mlflow", "in-process", "json+http", "json+https")
 LATER_STRATEGIES = ("shadow", "blue_green")
 LATER_METRICS = ("null_rate", "disagreement", "outcome:", "reported:")
 LATER_KINDS = ("objective",)

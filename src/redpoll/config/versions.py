@@ -13,7 +13,7 @@ from redpoll.config.values import LONGEST_NAME, boolean, integer, some_time, tex
 from redpoll.errors import closest
 
 SECTION = "models.*.versions.*"
-_KNOWN = ("sklearn", "python", "http", "https")
+_KNOWN = ("sklearn", "python", "http")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
 _WORKER_KEYS = ("workers", "threads", "load", "kill_after", "files")
 
@@ -113,7 +113,7 @@ def _files(value: object) -> tuple[str, ...]:
 def _backend(value: object) -> str:
     written = text(value)
     scheme, colon, rest = written.partition(":")
-    if colon and scheme in ("http", "https"):
+    if colon and scheme == "http":
         _check_url(written)
     elif colon and scheme == "sklearn":
         if not rest:
@@ -123,7 +123,7 @@ def _backend(value: object) -> str:
             raise Wrong(f'{show(written)} names no callable; write "python:<module>:<callable>"')
     elif colon and scheme in LATER_BACKENDS:
         raise Wrong(
-            f"{not_built(show(scheme + ':'))}; today it can be sklearn:, python:, http:// or https://"
+            f"{not_built(show(scheme + ':'))}; today it can be sklearn:, python: or http://"
         )
     elif colon:
         hint = closest(scheme, [*_KNOWN, *LATER_BACKENDS])
