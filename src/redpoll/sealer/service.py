@@ -17,6 +17,7 @@ from redpoll.journal.layout import Wal, path_locked
 from redpoll.sealer import orphans, sealing
 
 RETRY_S = 5.0  # after a failure, before a stream is tried again
+SWEEP_S = 60.0
 _log = logging.getLogger("redpoll.sealer")
 
 
@@ -38,6 +39,7 @@ class Sealer:
         self._retry: dict[str, float] = {}  # stream -> not before (monotonic)
         self._layout.wal.mkdir(parents=True, exist_ok=True)
         self._known = self._start_ledger()
+        self._sweep()
 
     def round(self) -> int:
         """Seal every file that is due; how many facts. Never raises for what a file holds."""
@@ -139,6 +141,12 @@ class Sealer:
         )
         with self._layout.ledger.open("ab") as out:
             out.write(ledger.encode(line))
+
+    def _sweep(self) -> None:
+        """Remove files of writers that died between making a file and giving it its name."""
+        for path in self._layout.wal.glob(".*.wal.tmp"):
+            if time.time() - path.stat().st_mtime > SWEEP_S:
+                path.unlink(missing_ok=True)
 
     def _start_ledger(self) -> dict[tuple[str, int], ledger.Line]:
         """Begin a new ledger with the lines that still matter; who followed the old one notices."""
