@@ -196,12 +196,14 @@ class Server:
 
     def _answer(self, connection: Connection, request: HttpRequest) -> None:
         """Ask the model, with the sockets free for the relief meanwhile."""
-        if len(self._connections) > 1 and connection.gone():
+        if connection.closed or (len(self._connections) > 1 and connection.gone()):
             self._close(connection)
             return
         self._calls += 1
         self._current = connection
         self._in_call = True
+        if not self._long.is_set():
+            self._long.set()
         self._io.release()
         try:
             reply = self.call(request)
@@ -210,8 +212,6 @@ class Server:
         finally:
             self._take_io_back()
             self._current = None
-        if not self._long.is_set():
-            self._long.set()
         self._send(connection, reply)
 
     def _relieve(self) -> None:

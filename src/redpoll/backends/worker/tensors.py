@@ -194,7 +194,7 @@ def _array(name: str, datatype: Any, data: list[Any], nullable: bool) -> Array:
             at = next(i for i, value in enumerate(data) if value in (_INFINITE, -_INFINITE))
             raise BadRequest(f"input {name!r}, index {at}: too large for a float; send null")
         array = _convert(name, datatype, data, np.float64)
-        return array if datatype == "FP64" else array.astype(FLOATS[datatype])
+        return array if datatype == "FP64" else _narrow(name, datatype, array)
     if datatype in INTS or datatype == "BOOL":
         want = bool if datatype == "BOOL" else int
         if nullable and NONE in kinds and kinds <= {want, NONE}:
@@ -225,6 +225,16 @@ def _convert(name: str, datatype: str, data: list[Any], kind: Any) -> Array:
         raise BadRequest(
             f"input {name!r}, index {at}: {short(data[at])} does not fit {datatype}"
         ) from None
+
+
+def _narrow(name: str, datatype: str, array: Array) -> Array:
+    with np.errstate(over="ignore"):
+        narrow = array.astype(FLOATS[datatype])
+    if np.isinf(narrow).any():
+        at = int(np.flatnonzero(np.isinf(narrow))[0])
+        value = short(float(array[at]))
+        raise BadRequest(f"input {name!r}, index {at}: {value} does not fit {datatype}")
+    return narrow
 
 
 def _refuse(name: str, datatype: str, data: list[Any], kinds: tuple[Any, ...], want: str) -> None:
