@@ -53,7 +53,10 @@ def query(face: Face, sql: str, as_csv: bool) -> None:
 
 
 @log.command()
-@click.option("-n", "--last", type=click.IntRange(0, 100_000), default=10, show_default=True)
+@click.option(
+    "-n", "--last", type=click.IntRange(0, 100_000), default=10, show_default=True,
+    metavar="N", help="How many of the newest facts.",
+)  # fmt: skip
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--fact", "kinds", multiple=True, type=OneOf(facts.NAMES), help="Only these.")
 @click.option("--model", "models", multiple=True, help="Only of these models.")

@@ -21,9 +21,15 @@ from redpoll.cli.groups import Commands
 @click.option("--version", help="Ask this version by name; never evidence.")
 @click.option("--unit", help="The user (or session) who asks.")
 @click.option("--subject", help="The person the row is about.")
-@click.option("--group", "groups", multiple=True, metavar="NAME=VALUE")
+@click.option(
+    "--group", "groups", multiple=True, metavar="NAME=VALUE",
+    help="An attribute of whom the row is about; kept for analysis, never sent to the model.",
+)  # fmt: skip
 @click.option("--request-id", help="Your own name for the request.")
-@click.option("--deadline-ms", type=click.IntRange(min=1))
+@click.option(
+    "--deadline-ms", type=click.IntRange(min=1), metavar="MS",
+    help="How long the answer may take; after that 504.",
+)  # fmt: skip
 @click.option("--url", help="Data address (default: the server that runs here, or REDPOLL_URL).")
 @with_face
 def predict(

@@ -94,7 +94,10 @@ def watch(face: Face, name: str, until: str | None, timeout: float | None) -> in
 
 @rollout.command()
 @click.argument("name", metavar="MODEL|ROLLOUT")
-@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 1000), default=100, show_default=True,
+    metavar="N", help="How many of the newest Decisions.",
+)  # fmt: skip
 @with_face
 def history(face: Face, name: str, limit: int) -> None:
     """List what was decided, oldest first: when, by whom, why."""
