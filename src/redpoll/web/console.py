@@ -45,7 +45,7 @@ class Console:
             now_us=self.clock.now_us(),
             query=request.query_params,
             operator=viewer_of(request).may("operate"),
-            history=self.recent.history,
+            line=self.recent.line,
         )
 
     def now(self, request: Request) -> pages.Page:

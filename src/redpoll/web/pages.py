@@ -5,7 +5,7 @@ No I/O of its own; each function reads control once and decides order, words and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redpoll.views import ArmView, DecisionView, ModelView, Overview, RolloutView
@@ -30,12 +30,12 @@ class Page(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What the address says and who asks: may they see stderr? ``history``: requests/s by model."""
+    """What the address says and who asks: may they see stderr? ``line``: requests/s of a model."""
 
     now_us: int
     query: Mapping[str, str]
     operator: bool = True
-    history: Mapping[str, Sequence[float]] = {}
+    line: Callable[[str], Sequence[float]] = lambda model: ()
 
 
 def frame(title: str, here: str, overview: Overview) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _model_row(model: ModelView, asked: Asked) -> dict[str, Any]:
         "active": active,
         "sentence": words.brief(model.sentence, rollout),
         "observed": rollout.observed_share if rollout and active else None,
-        "history": asked.history.get(model.name, ()),
+        "history": asked.line(model.name),
     }
 
 

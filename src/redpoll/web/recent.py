@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from redpoll.errors import RedpollError
@@ -15,18 +17,17 @@ from redpoll.errors import RedpollError
 if TYPE_CHECKING:
     from redpoll.control.service import Control
 
-EVERY_S = 10.0
-SAMPLES = 60  # points of a line; each is the mean of what was asked meanwhile
-HOUR_S = 3600.0
+EVERY_S = 5.0
+KEPT = 720  # an hour
+POINTS = 60  # of a line; more would not be seen
 
 
 class Recent:
-    """Asks control every ten seconds; one point a minute is kept, for an hour."""
+    """Asks control every five seconds and keeps an hour of answers."""
 
     def __init__(self, control: Control) -> None:
         self.control = control
-        self.history: dict[str, deque[float]] = {}
-        self._minute: dict[str, list[float]] = {}
+        self._kept: dict[str, deque[float]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -45,16 +46,18 @@ class Recent:
                 self.add({m.name: m.requests_per_second for m in overview.models})
             await asyncio.sleep(EVERY_S)
 
-    def add(self, rates: dict[str, float]) -> None:
-        """Take in requests/s of each model, now."""
-        each = round(HOUR_S / SAMPLES / EVERY_S)
+    def add(self, rates: Mapping[str, float]) -> None:
+        """Take in requests/s of each model, now; models that are gone are forgotten."""
+        for gone in self._kept.keys() - rates.keys():
+            del self._kept[gone]
         for name, rate in rates.items():
-            kept = self.history.setdefault(name, deque(maxlen=SAMPLES))
-            minute = self._minute.setdefault(name, [])
-            minute.append(rate)
-            if len(minute) >= each:
-                kept.append(sum(minute) / len(minute))
-                minute.clear()
-        for gone in self.history.keys() - rates.keys():
-            del self.history[gone]
-            self._minute.pop(gone, None)
+            self._kept.setdefault(name, deque(maxlen=KEPT)).append(rate)
+
+    def line(self, model: str) -> list[float]:
+        """At most ``POINTS`` values, oldest first, each the mean of its stretch."""
+        values = list(self._kept.get(model, ()))
+        size = math.ceil(len(values) / POINTS) or 1
+        return [
+            sum(values[i : i + size]) / len(values[i : i + size])
+            for i in range(0, len(values), size)
+        ]

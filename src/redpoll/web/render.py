@@ -56,6 +56,7 @@ def environment() -> jinja2.Environment:
         per_second=words.per_second,
         rate=words.rate,
         rate2=words.rate2,
+        severity=words.severity,
         share=words.share,
         state=words.state,
         statuses=pages.statuses,
