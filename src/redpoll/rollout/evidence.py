@@ -7,9 +7,9 @@ to the bit, however they were read, and an incident in which one arm fails faste
 convicts nobody: both arms' requests of one moment are counted together.
 
 What counts: requests of this rollout with a drawn arm and a weight in (0, 1), each with the *arm*
-drawn, whoever answered. Of several live answers (a fallback after a failure) the first bad one
-counts, else the first; ``lost`` only where there is no other. Once a bucket is closed, what still
-comes for it changes nothing.
+drawn, whoever answered. Of several live answers the earliest counts: a failure before its fallback,
+a real answer before a ``lost`` that comes on top. Once a bucket is closed, what still comes for it
+changes nothing.
 """
 
 from __future__ import annotations
@@ -107,12 +107,15 @@ class Evidence:
         if at_us > max(known):
             self._epochs.append((at_us, generation))
 
-    def close(self, complete_us: int) -> None:
+    def close(self, complete_us: int, known_us: int | None = None) -> None:
         """Every stream is complete up to ``complete_us``: fold the buckets that are whole, in order.
 
-        The first bucket that lacks an answer stops it, however long that takes.
+        The first bucket that lacks an answer stops it, however long that takes. ``known_us`` (at
+        least ``complete_us``) is how far all streams are known, where buckets are closed one by
+        one: an answer younger than that is none yet, since another stream may hold an older one.
+        Without it answers count as they were read.
         """
-        for number, bucket in self._open.take(complete_us):
+        for number, bucket in self._open.take(complete_us, known_us):
             while self._epochs and self._epochs[0][0] // BUCKET_US <= number:
                 self._epoch_us, self._stale = self._epochs.pop(0)
                 self._epoch += 1

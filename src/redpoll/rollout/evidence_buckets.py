@@ -12,16 +12,12 @@ from redpoll.rollout.gate import Bucket
 from redpoll.rollout.units import unit_hash
 
 BUCKET_US = 100_000
+NEVER = 2**62  # µs
 ARM_INDEX = {"stable": 0, "candidate": 1}
 STATUS_INDEX = {name: index for index, name in enumerate(STATUSES)}
-LOST = STATUS_INDEX["lost"]
-# Which of several live answers counts: the first bad one, else the first good one, and `lost` (the
-# sealer's guess about a dead stream) only where nobody else answered.
-RANK = tuple(2 if name == "lost" else int(name == "ok") for name in STATUSES)
 
-# An answer as kept: rank, time, stream, sequence, status, latency; the smallest counts.
-Kept = tuple[int, int, str, int, int, int]
-
+# An answer as kept: time, stream, sequence, status, latency. The smallest of several counts.
+Kept = tuple[int, str, int, int, int]
 
 # Sorts by arrival: time, then position.
 _arrival = itemgetter(0, 1, 2)
@@ -78,7 +74,7 @@ class OpenBuckets:
         if fact.role != "live":
             return
         status = STATUS_INDEX[fact.status]
-        kept = (RANK[status], entry.time_us, entry.stream, entry.sequence, status, fact.latency_us)
+        kept = (entry.time_us, entry.stream, entry.sequence, status, fact.latency_us)
         record = self.open.get(fact.prediction_id)
         if record is None:
             known = self.early.get(fact.prediction_id)
@@ -87,23 +83,28 @@ class OpenBuckets:
         elif record[7] is None or kept < record[7]:
             record[7] = kept
 
-    def take(self, complete_us: int) -> list[tuple[int, Bucket]]:
-        """The buckets that are whole now that every stream is complete up to ``complete_us``.
+    def take(self, complete_us: int, known_us: int | None = None) -> list[tuple[int, Bucket]]:
+        """The buckets that end by ``complete_us`` and are whole, in order; see ``Evidence.close``.
 
-        In order; the first that lacks an answer stops it. By unit, requests come sorted by arrival.
+        By unit, requests come sorted by arrival.
         """
+        known = NEVER if known_us is None else known_us
         whole = complete_us // BUCKET_US
         taken = []
         for number in sorted(self.buckets):
-            if number >= whole or any(self.open[i][7] is None for i in self.buckets[number]):
+            if number >= whole or not self._answered(number, known):
                 whole = min(whole, number)
                 break
             taken.append((number, self._columns(self.buckets.pop(number))))
         self.closed = max(self.closed, whole)
         # An answer that is older than what every stream is complete up to has no request that counts.
         if self.early:
-            self.early = {i: kept for i, kept in self.early.items() if kept[1] > complete_us}
+            self.early = {i: kept for i, kept in self.early.items() if kept[0] > complete_us}
         return taken
+
+    def _answered(self, number: int, known_us: int) -> bool:
+        answers = (self.open[prediction_id][7] for prediction_id in self.buckets[number])
+        return all(answer is not None and answer[0] <= known_us for answer in answers)
 
     def _columns(self, ids: list[str]) -> Bucket:
         pop = self.open.pop
@@ -115,8 +116,8 @@ class OpenBuckets:
             weight=np.array([record[4] for record in records], dtype=np.float64),
             unit=np.array([record[5] for record in records], dtype=np.uint64),
             generation=np.array([record[6] for record in records], dtype=np.int64),
-            status=np.array([record[7][4] for record in records], dtype=np.int64),
-            latency_us=np.array([record[7][5] for record in records], dtype=np.int64),
+            status=np.array([record[7][3] for record in records], dtype=np.int64),
+            latency_us=np.array([record[7][4] for record in records], dtype=np.int64),
         )
 
     def state(self) -> dict[str, Any]:
