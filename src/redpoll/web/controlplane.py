@@ -24,6 +24,7 @@ from redpoll.control.service import Control
 from redpoll.errors import RedpollError
 from redpoll.host import lifeline, logs
 from redpoll.host.paths import DataDir
+from redpoll.host.tokens import Tokens, check_reach
 from redpoll.journal.files import Journal
 from redpoll.store.sqlite import SqliteStore
 from redpoll.web import applying
@@ -72,9 +73,11 @@ async def run(arguments: argparse.Namespace) -> None:
     server = server_of(data)
     logs.setup(server.log_level, server.log_format, "control")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    check_reach({"server.control": server.control}, server.tokens_file)
+    tokens = Tokens(server.tokens_file) if server.tokens_file else None
     control = Control(data, Journal(data.root), SqliteStore(data.catalog))
     await control.start()
-    app = create_app(control, server)
+    app = create_app(control, server, tokens=tokens)
     web = _Serve(
         uvicorn.Config(
             app,
