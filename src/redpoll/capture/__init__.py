@@ -85,8 +85,17 @@ def _answer(fact: Answer, raw: bytes, raw_format: int) -> Answer:
 
 
 def error_outputs(raw: bytes) -> str:
-    """An error's text as ``outputs``: ``{"error": text}``, at most 64 KiB of it."""
+    """An error's text as ``outputs``: ``{"error": text}``, at most 64 KiB of it.
+
+    A JSON document that has an ``error`` (ours, most servers') gives just that.
+    """
     text = raw[:TEXT_BYTES_MAX].decode("utf-8", "replace")
+    if text.startswith("{"):
+        try:
+            said = _document.decode(raw).get("error")
+        except (ValueError, RecursionError):
+            said = None
+        text = said if isinstance(said, str) else text
     return msgspec.json.encode({"error": text}).decode()
 
 

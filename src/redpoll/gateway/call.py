@@ -13,6 +13,7 @@ from redpoll.errors import RedpollError
 
 if TYPE_CHECKING:
     from redpoll.gateway.lanes import Lane, Served
+    from redpoll.tensors.columns import Columns
 
 # How the body is written.
 OIP, ROWS = 0, 1
@@ -60,13 +61,18 @@ class Call(Ask):
 
     __slots__ = (
         "arm", "arrived_ns", "body", "client", "columns", "deadline_ns", "encoded_id", "groups",
-        "has_id", "head", "inputs", "masks", "model", "patience", "prediction_id",
+        "has_id", "head", "inputs", "lane", "masks", "model", "patience", "prediction_id",
         "queue_us", "reply_body", "reply_lines", "reply_status", "request_id", "rows", "sent_ns",
-        "served", "state", "unit", "version", "wanted", "wire", "lane",
+        "served", "state", "unit", "version", "wanted", "wire",
     )  # fmt: skip
 
     served: Served
     lane: Lane
+    request_id: str
+    encoded_id: bytes  # the request's id, fit for a header
+    columns: Columns  # of plain rows
+    patience: int  # milliseconds until its deadline
+    deadline_ns: int
 
     def __init__(
         self, client: Client, head: Head, model: str, version: str | None, wire: int, body: bytes
@@ -89,6 +95,7 @@ class Call(Ask):
         self.inputs: str | None = None  # for the journal, where the body may not be kept as it is
         self.masks: Any = None  # what must not be seen in answers
         self.wanted: list[str] | None = None  # outputs that were asked for
+        self.patience = 0
         self.queue_us = 0
         self.sent_ns = 0
         self.reply_status = 0

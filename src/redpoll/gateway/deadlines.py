@@ -41,6 +41,12 @@ class Deadlines:
         if queue is not None:
             queue.pop(call, None)
 
+    def expire_all(self) -> None:
+        """As if every deadline had passed."""
+        for call in [call for queue in self._queues.values() for call in queue]:
+            self.remove(call)
+            self._expired(call)
+
     def _tick(self) -> None:
         now = time.monotonic_ns()
         expired: list[Call] = []

@@ -5,23 +5,378 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 
 from redpoll.backends.port import Failure
+from redpoll.capture import OIP_REQUEST, ROWS_REQUEST, TEXT
 from redpoll.catalog import Limits
-from redpoll.errors import RedpollError, closest
+from redpoll.errors import CATALOG, RedpollError, closest
 from redpoll.facts import Answer, Request
 from redpoll.gateway import replies
-from redpoll.gateway.call import DONE, FLYING, OIP, ROWS, WAITING, Call
+from redpoll.gateway.call import DONE, FLYING, OIP, WAITING, Call
 from redpoll.gateway.choice import choose
 from redpoll.gateway.deadlines import Deadlines
 from redpoll.gateway.lanes import Lane, Served, Tally
+from redpoll.gateway.outcomes import RowCounts
 from redpoll.gateway.reading import encode_rows, name, read
+from redpoll.gateway.recorder import Recorder
+from redpoll.gateway.replies import Verdict
 from redpoll.gateway.second_look import SecondLooks
-from redpoll.gateway.tick import Tick
 from redpoll.host.counters import Counters
 from redpoll.ids import IdMaker
 from redpoll.journal.port import Writer
 
 log = logging.getLogger("redpoll.gateway")
-RETRY_FLUSH_S = 0.25
+TRY_LATER_S = 1
+REFUSED_VERSION = ""
+
+
+class Gateway:
+    """All models of one process. Callbacks on one event loop; nothing here awaits."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        writer: Writer,
+        counters: Counters,
+        limits: Limits,
+    ) -> None:
+        self.loop = loop
+        self.counters = counters
+        self.limits = limits
+        self.models: dict[str, Served] = {}
+        self.taken = 0
+        self.waiting = 0
+        self.flying = 0
+        self.draining = False
+        self.row_counts = RowCounts()
+        self.recorder = Recorder(loop, writer, counters, self._launch, self._unjournalled)
+        self.drained = asyncio.Event()
+        self.tallies: dict[str, Tally] = {}
+        self._thirsty: dict[Lane, None] = {}
+        self._ids = IdMaker()
+        self._deadlines = Deadlines(loop, self._expired)
+        self._looks = SecondLooks(self)
+
+    def tally(self, model: str) -> Tally:
+        """The counts of a model, which outlive changes of its route."""
+        return self.tallies.setdefault(model, Tally())
+
+    def well(self) -> RedpollError | None:
+        """Why this gateway takes no calls now; None: it does."""
+        if self.draining:
+            return RedpollError(
+                "RP-110", "The server is shutting down; send the request again in a moment."
+            )
+        return self.recorder.error
+
+    def begin(self, call: Call) -> None:
+        """Take a call in. Its reply goes to ``call.client.answered``, now or later, once."""
+        served = self.models.get(call.model)
+        if served is None:
+            self._turn_away(call, _unknown(call.model, self.models), "_")
+            return
+        call.served = served
+        if self.recorder.error is not None or self.draining:
+            self._turn_away(call, self.well() or _overload(call.model), served.name)
+            return
+        tally, limits = served.tally, self.limits
+        now_us = time.time_ns() // 1000
+        call.prediction_id = self._ids.prediction_id(served.number, now_us)
+        try:
+            if (
+                tally.taken >= served.in_flight_max + served.queue_max
+                or self.taken >= limits.in_flight + limits.queue
+            ):
+                raise _overload(served.name)
+            read(call, served)
+            lane = call.lane = choose(call, served)
+            if call.wire != OIP:
+                call.payload = encode_rows(call, served, lane.worker)
+            elif not call.has_id and not lane.worker:
+                call.payload = _with_id(call)
+        except RedpollError as error:
+            self._reject(call, error)
+            return
+        self.taken += 1
+        tally.taken += 1
+        if not self._note_request(call, served):
+            self.taken -= 1
+            tally.taken -= 1
+            self._turn_away(call, self.recorder.error or _overload(call.model), served.name)
+            return
+        if call.rows != 1:
+            self.row_counts.note(served.name, call.prediction_id, call.request_id, call.rows)
+            if call.rows == 0:
+                self._answer_nothing(call, lane)
+                return
+        timeout_ms = lane.timeout_ms
+        if 0 < call.head.deadline_ms < timeout_ms:
+            timeout_ms = call.head.deadline_ms
+        self._deadlines.add(call, timeout_ms)
+        self.recorder.ask(call)
+
+    def leave(self, call: Call) -> None:
+        """The client left before its reply: free the call's place at once."""
+        if call.state != DONE:
+            if call.state == FLYING:
+                call.lane.backend.cancel(call)
+            self._settle(call, Verdict("abandoned"), heard=False)
+
+    def on_answer(self, call: Call, status: int, lines: bytes, body: bytes) -> None:
+        """A backend answered."""
+        lane = call.lane
+        try:
+            verdict = replies.judge(call, lane, status, body)
+            replies.reply(call, lane, status, lines, body, verdict)
+        except Exception:
+            self._broke(call)
+            return
+        self._settle(call, verdict)
+
+    def on_failure(self, call: Call, failure: Failure) -> None:
+        """A backend failed."""
+        call.refuse(RedpollError(failure.code, failure.message))
+        call.reply_lines += call.lane.version_lines
+        status = "invalid" if failure.code == "RP-201" else "error"
+        self._settle(call, Verdict(status, failure.code, failure.message.encode(), TEXT))
+
+    def give_up(self) -> None:
+        """Drained for too long: every call that is still under way times out now."""
+        self._deadlines.expire_all()
+
+    def pump(self) -> None:
+        """Start what waits, as far as there is room."""
+        for lane in list(self._thirsty):
+            while lane.waiting and self._room(lane, next(iter(lane.waiting)).served):
+                call, _ = lane.waiting.popitem(last=False)
+                self.waiting -= 1
+                call.served.tally.waiting -= 1
+                self._start(call)
+            if not lane.waiting:
+                del self._thirsty[lane]
+
+    def _note_request(self, call: Call, served: Served) -> bool:
+        head, drawn = call.head, call.arm != "none"
+        request = Request(
+            call.prediction_id,
+            call.request_id,
+            call.rows,
+            call.unit,
+            head.subject,
+            call.groups,
+            call.arm,
+            served.weight if drawn else 0.0,
+            served.route.rollout_id if drawn else None,
+            served.generation,
+            call.version,
+            served.draws[call.lane.version, call.arm],
+            call.inputs,
+            None,
+            None,
+            "full",
+            1.0,
+            head.trace_id,
+        )
+        if call.inputs is not None:
+            noted = self.recorder.fact(served.name, request)
+        else:
+            raw_format = OIP_REQUEST if call.wire == OIP else ROWS_REQUEST
+            noted = self.recorder.fact(served.name, request, call.body, raw_format)
+        return noted
+
+    def _launch(self, call: Call) -> None:
+        """The request is in the journal: ask, or wait for room, or refuse."""
+        if call.state == DONE:
+            return
+        served, lane = call.served, call.lane
+        if not lane.waiting and self._room(lane, served):
+            self._start(call)
+            return
+        if served.tally.waiting >= served.queue_max or self.waiting >= self.limits.queue:
+            error = _overload(served.name)
+            call.refuse(error)
+            self._count_refused(served.name, error)
+            self._settle(call, Verdict("refused", error.code))
+            return
+        call.state = WAITING
+        lane.waiting[call] = None
+        self._thirsty[lane] = None
+        self.waiting += 1
+        served.tally.waiting += 1
+
+    def _room(self, lane: Lane, served: Served) -> bool:
+        return (
+            self.flying < self.limits.in_flight
+            and served.tally.flying < served.in_flight_max
+            and lane.backend.free()
+        )
+
+    def _start(self, call: Call) -> None:
+        call.state = FLYING
+        lane = call.lane
+        self.flying += 1
+        call.served.tally.flying += 1
+        lane.flying += 1
+        call.sent_ns = time.monotonic_ns()
+        call.queue_us = (call.sent_ns - call.arrived_ns) // 1000
+        call.lines = b"x-request-id: %b\r\nredpoll-prediction-id: %b\r\n%b" % (
+            call.encoded_id,
+            call.prediction_id.encode(),
+            call.head.forward,
+        )
+        lane.backend.ask(call)
+
+    def _settle(self, call: Call, verdict: Verdict, heard: bool = True) -> None:
+        """The call ends: journal its answer, count it, reply, let the next one start."""
+        state, call.state = call.state, DONE
+        served, lane = call.served, call.lane
+        tally = served.tally
+        now_ns = time.monotonic_ns()
+        took_ns = now_ns - call.arrived_ns
+        status = verdict.status
+        if state == FLYING:
+            self.flying -= 1
+            tally.flying -= 1
+            lane.flying -= 1
+            lane.durations["live"].observe((now_ns - call.sent_ns) * 1e-9)
+            lane.answers["live"][status].value += 1
+        elif state == WAITING:
+            self.waiting -= 1
+            tally.waiting -= 1
+            lane.waiting.pop(call, None)
+            call.queue_us = took_ns // 1000
+        self.taken -= 1
+        tally.taken -= 1
+        self._deadlines.remove(call)
+        answer = Answer(
+            call.prediction_id,
+            lane.version,
+            "live",
+            status,
+            verdict.code,
+            took_ns // 1000,
+            call.queue_us,
+            call.attempts,
+            "model",
+            verdict.outputs,
+        )
+        self.recorder.fact(served.name, answer, verdict.raw, verdict.raw_format)
+        lane.requests[call.arm][status].value += 1
+        served.durations[call.arm].observe(took_ns * 1e-9)
+        if heard:
+            self.recorder.reply(call)
+        if call.arm == "candidate" and status != "ok":
+            self._looks.consider(call, status)
+        if self._thirsty:
+            self.pump()
+        if self.draining and self.taken == 0:
+            self.drained.set()
+
+    def _expired(self, call: Call) -> None:
+        if call.state == FLYING:
+            call.lane.backend.cancel(call)
+        call.refuse(
+            RedpollError(
+                "RP-109",
+                f"No answer came within {call.patience} ms; {call.lane.version} is slow or stuck. "
+                "Send the request again later, or raise timeout_ms (redpoll-deadline-ms).",
+            )
+        )
+        call.reply_lines += call.lane.version_lines
+        self._settle(call, Verdict("timeout", "RP-109"))
+
+    def _answer_nothing(self, call: Call, lane: Lane) -> None:
+        """Zero rows: the model is not asked."""
+        try:
+            verdict = replies.empty(call, lane)
+            replies.reply(call, lane, 200, replies.JSON, verdict.raw, verdict)
+        except Exception:
+            self._broke(call)
+            return
+        self._settle(call, verdict)
+
+    def _broke(self, call: Call) -> None:
+        """A mistake of our own: to be called where it is caught. The call still has its end."""
+        log.exception("a request could not be served", extra={"request_id": call.request_id})
+        error = RedpollError(
+            "RP-600", "redpoll made a mistake with this request; its log says more."
+        )
+        call.refuse(error)
+        self._settle(call, Verdict("error", error.code))
+
+    def _reject(self, call: Call, error: RedpollError) -> None:
+        """Refused before the draw counted: arm ``none``, in the journal without its body."""
+        served = call.served
+        name(call, None)
+        call.refuse(error)
+        text, text_format = replies.refusal_text(call, error)
+        request = Request(
+            call.prediction_id,
+            call.request_id,
+            0,
+            call.unit,
+            call.head.subject,
+            call.head.groups,
+            route_generation=served.generation,
+            version_requested=call.version,
+            capture="none",
+            trace_id=call.head.trace_id,
+        )
+        took_us = (time.monotonic_ns() - call.arrived_ns) // 1000
+        answer = Answer(
+            call.prediction_id, REFUSED_VERSION, "live", "refused", error.code, took_us, attempts=0
+        )
+        call.state = DONE
+        self.recorder.fact(served.name, request)
+        self.recorder.fact(served.name, answer, text, text_format)
+        self._count_refused(served.name, error)
+        self.counters.inc("redpoll_requests_total", (served.name, "_", "none", "refused"))
+        self.recorder.reply(call)
+
+    def _turn_away(self, call: Call, error: RedpollError, model: str) -> None:
+        """No model of ours, or no journal to note it in: a reply and a count, no facts."""
+        call.state = DONE
+        call.prediction_id = ""
+        call.request_id = call.head.request_id
+        call.refuse(error)
+        self._count_refused(model, error)
+        call.client.answered(call)
+
+    def _count_refused(self, model: str, error: RedpollError) -> None:
+        self.counters.inc("redpoll_refused_total", (model, CATALOG[error.code].name))
+
+    def _unjournalled(self, asks: list[Call], told: list[Call], error: RedpollError) -> None:
+        """The disk refused this tick: nothing is sent that the journal does not have."""
+        for call in asks:
+            if call.state != DONE:
+                self._settle(call, Verdict("refused", error.code), heard=False)
+                told.append(call)
+        for call in told:
+            call.prediction_id = ""
+            call.refuse(error)
+            try:
+                call.client.answered(call)
+            except Exception:
+                log.exception("a refusal could not be sent", extra={"request_id": call.request_id})
+
+
+def _with_id(call: Call) -> bytes:
+    """The body with an id: some servers (KServe) answer 500 without one."""
+    body = call.body.lstrip()
+    if b'"id"' in body:
+        return call.body
+    return b'{"id":%b,%b' % (replies.as_json(call.request_id), body[1:])
+
+
+def _overload(model: str) -> RedpollError:
+    return RedpollError(
+        "RP-108",
+        f"{model} has as many requests as it may (`limits`), so this one was refused at once; "
+        "send it again after the seconds in Retry-After.",
+        retry_after_s=TRY_LATER_S,
+    )
+
+
+def _unknown(model: str, known: dict[str, Served]) -> RedpollError:
+    hint = closest(model, known) or " `redpoll status` lists the models."
+    return RedpollError("RP-102", f"There is no model {model[:80]!r}.{hint}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from redpoll.backends.pool import HttpBackend, Unreachable
 from redpoll.backends.port import Backend
 from redpoll.errors import RedpollError
-from redpoll.facts import ARMS, STATUSES
+from redpoll.facts import ARMS
 from redpoll.host.counters import Cell, Counters, Histogram
 from redpoll.routes import Route, Target
 from redpoll.tensors.datatypes import taken_for
@@ -19,39 +19,54 @@ if TYPE_CHECKING:
     from redpoll.gateway.gateway import Gateway
 
 
+class Cells(dict[str, Cell]):
+    """Counters of one metric by their last label, the status; made when they are first wanted."""
+
+    def __init__(self, counters: Counters, metric: str, labels: tuple[str, ...]) -> None:
+        super().__init__()
+        self._counters = counters
+        self._metric = metric
+        self._labels = labels
+
+    def __missing__(self, status: str) -> Cell:
+        cell = self[status] = self._counters.cell(self._metric, (*self._labels, status))
+        return cell
+
+
 class Lane:
     """One version of one model: its backend, who waits for it, and its counters."""
 
     def __init__(self, model: str, target: Target, backend: Backend, counters: Counters) -> None:
         version = target.version
-        self.target = target
         self.version = version.name
         self.worker = version.kind in ("sklearn", "python")
-        self.stopped = self.worker and not target.run
+        self.retarget(target)
         self.backend = backend
         self.timeout_ms = version.timeout_ms
         self.resend = version.resend
         self.waiting: OrderedDict[Call, None] = OrderedDict()
+        self.flying = 0  # asks under way, second looks too
         self.version_lines = b"redpoll-version: %b\r\n" % version.name.encode()
         self.model_lines = self.version_lines + b"redpoll-decided-by: model\r\n"
-        self.requests: dict[str, dict[str, Cell]] = {
-            arm: {
-                status: counters.cell("redpoll_requests_total", (model, version.name, arm, status))
-                for status in STATUSES
-            }
+        self.requests = {
+            arm: Cells(counters, "redpoll_requests_total", (model, version.name, arm))
             for arm in ARMS
         }
-        self.answers: dict[str, dict[str, Cell]] = {
-            role: {
-                status: counters.cell("redpoll_answers_total", (model, version.name, role, status))
-                for status in STATUSES
-            }
+        self.answers = {
+            role: Cells(counters, "redpoll_answers_total", (model, version.name, role))
             for role in ("live", "shadow")
         }
         self.durations: dict[str, Histogram] = {
-            role: counters.histogram("redpoll_backend_duration_seconds", (model, version.name, role))
+            role: counters.histogram(
+                "redpoll_backend_duration_seconds", (model, version.name, role)
+            )
             for role in ("live", "shadow")
         }
+
+    def retarget(self, target: Target) -> None:
+        """The same version at the same addresses, told anew whether its workers run."""
+        self.target = target
+        self.stopped = self.worker and not target.run
 
 
 def make_backend(model: str, target: Target) -> Backend:
@@ -106,9 +121,9 @@ class Served:
         }
         self.also = frozenset({*self.group_inputs.values(), self.unit_input} - {""})
         self.taken_kinds = {name: taken_for(kind) for name, kind in model.inputs.items()}
-        self.declared_outputs = frozenset(
-            {model.output.name, model.output.score} - {None} if model.output else ()
-        )
+        output = model.output
+        names = (output.name, output.score) if output is not None else ()
+        self.declared_outputs = frozenset(name for name in names if name)
         self.in_flight_max = model.limits.in_flight
         self.queue_max = model.limits.queue
         self.tally = gateway.tally(self.name)

@@ -73,7 +73,7 @@ def _check_declared(infer: Infer, served: Served) -> None:
     """Names, datatypes and rows against what the model declares."""
     kinds, matrix = served.taken_kinds, served.route.model.tensor
     rows_first = infer.inputs[0].shape[0]
-    seen = set()
+    seen: set[str] = set()
     for tensor in infer.inputs:
         title, shape = tensor.name, tensor.shape
         if shape[0] != rows_first:

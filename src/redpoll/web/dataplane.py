@@ -1,181 +1,180 @@
-"""TEMPORARY STAND-IN for integration while the real gateway is written: overwrite this file freely."""
+"""``python -m redpoll.web.dataplane``: the process that stands in the way of every request.
 
-import argparse, asyncio, json, socket, signal, os, msgspec
-from redpoll import routes
-from redpoll.facts import Answer, Request, Outcome
+It gets its listening socket from the supervisor, so that a restart loses no connection attempt;
+without one it binds ``server.data`` itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from redpoll.catalog import Server
+from redpoll.errors import RedpollError
+from redpoll.gateway.gateway import Gateway
+from redpoll.gateway.table import RouteTable
+from redpoll.host import lifeline, logs
+from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir
-from redpoll.host import lifeline
-from redpoll.journal.files import GroupSync, Journal
-from redpoll.ids import IdMaker
-from redpoll.clock import SystemClock
-from redpoll.rollout import assign
-from redpoll.tensors import rows as R, columns as C
-import time
+from redpoll.host.tokens import Tokens, check_reach
+from redpoll.journal.files import FileJournal, GroupSync
+from redpoll.web.http import Clients
+from redpoll.web.plane import DataPlane
+
+log = logging.getLogger("redpoll.gateway")
+
+PROCESS = "gateway"
+BACKLOG = 4096
+SWEEP_S = 0.25
+SAVE_S = 1.0
+LAST_REPLIES_S = 1.0  # for replies that are written but not read yet
 
 
-async def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--data-dir")
-    p.add_argument("--fd", type=int)
-    p.add_argument("--lifeline", type=int)
-    a, _ = p.parse_known_args()
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    if a.lifeline is not None:
-        lifeline.watch(loop, a.lifeline, stop.set)
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    data = DataDir(a.data_dir)
-    w = Journal(data.root).open("gateway")
-    GroupSync(w).start(loop)
-    w.beat()
-    w.flush()
-    ids = IdMaker()
-    st = {"t": routes.Table(), "m": 0}
+class _Said(msgspec.Struct):
+    server: Server = Server()
 
-    async def beat():
-        while True:
+
+def server_of(data: DataDir) -> Server:
+    """``[server]`` as the supervisor runs with it; defaults where nobody wrote it."""
+    try:
+        return msgspec.json.decode(data.server.read_bytes(), type=_Said).server
+    except (OSError, msgspec.MsgspecError):
+        return Server()
+
+
+class Process:
+    """Everything of one gateway process, put together."""
+
+    def __init__(self, data: DataDir, server: Server, listener: socket.socket) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._server = server
+        self._listener = listener
+        self.counters = Counters(PROCESS, data.metrics)
+        self.writer = FileJournal(data).open(PROCESS)
+        self.sync = GroupSync(self.writer)
+        self.gateway = Gateway(self.loop, self.writer, self.counters, server.limits)
+        self.table = RouteTable(self.gateway, data.routes, PROCESS)
+        tokens = Tokens(server.tokens_file) if server.tokens_file is not None else None
+        self.plane = DataPlane(self.gateway, self.table, server.limits, data.metrics, tokens)
+        self.clients = Clients(self.plane, self.loop)
+        self._end = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to stop; then finish what was begun, within ``drain``."""
+        self.sync.start(self.loop)
+        self.table.start()
+        self._sweep()
+        self._save()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self._end.set)
+        # The first beat is on disk: whoever folds the journal knows of us before we accept.
+        listening = await self.loop.create_server(
+            self.clients.connect, sock=self._listener, backlog=BACKLOG
+        )
+        log.info("listening on %s", self._listener.getsockname())
+        await self._end.wait()
+        await self._drain()
+        listening.close()
+        self.table.stop()
+        self.sync.stop()
+        self.counters.save()
+        self.writer.close()
+
+    async def _drain(self) -> None:
+        """Not ready, no new calls, kept connections closed; calls under way are finished."""
+        log.info("draining, %d requests under way", self.gateway.taken)
+        self.plane.closing = self.gateway.draining = True
+        self.clients.close_idle()
+        if self.gateway.taken:
             try:
-                m = os.stat(data.routes).st_mtime_ns
-                if m != st["m"]:
-                    st["m"] = m
-                    st["t"] = routes.decode(data.routes.read_bytes())
-            except FileNotFoundError:
-                pass
-            w.beat()
-            w.flush()
-            await asyncio.sleep(0.05)
+                await asyncio.wait_for(self.gateway.drained.wait(), self._server.drain_s)
+            except TimeoutError:
+                self.gateway.give_up()
+        end = self.loop.time() + LAST_REPLIES_S
+        while self.clients.connections and self.loop.time() < end:
+            await asyncio.sleep(0.01)
+            self.clients.close_idle()
 
-    loop.create_task(beat())
+    def _sweep(self) -> None:
+        self.loop.call_later(SWEEP_S, self._sweep)
+        self.clients.sweep()
 
-    async def ask(target, model, body, pid):
-        addr = target.addresses[0]
-        r, wr = await asyncio.open_unix_connection(addr[5:])
-        wr.write(
-            f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: x\r\nredpoll-prediction-id: {pid}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
-        s, h, b = await read(r)
-        wr.close()
-        return int(s.split()[1]), b
-
-    async def read(r):
-        head = (await r.readuntil(b"\r\n\r\n")).decode("latin1").split("\r\n")
-        h = {k.lower(): v.strip() for k, _, v in (l.partition(":") for l in head[1:] if l)}
-        b = await r.readexactly(int(h.get("content-length", 0)))
-        return head[0], h, b
-
-    async def serve(r, wr):
+    def _save(self) -> None:
+        self.loop.call_later(SAVE_S, self._save)
         try:
-            while True:
-                first, h, b = await read(r)
-                m, path, _ = first.split()
-                s, hs, out = await handle(m, path, h, b)
-                wr.write(
-                    f"HTTP/1.1 {s} X\r\ncontent-type: application/json\r\n{hs}content-length: {len(out)}\r\n\r\n".encode()
-                    + out
-                )
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            wr.close()
-
-    async def handle(m, path, h, b):
-        t = st["t"]
-        if path.startswith("/v2/health") or path == "/readyz":
-            for rt in t.routes.values():
-                if rt.live:
-                    try:
-                        _, wr = await asyncio.open_unix_connection(
-                            rt.targets[rt.live].addresses[0][5:]
-                        )
-                        wr.close()
-                    except OSError:
-                        return 503, "", b"{}"
-            return (200 if t.routes else 503), "", b"{}"
-        if path == "/v1/outcomes":
-            n = 0
-            for line in b.splitlines():
-                o = json.loads(line)
-                v = o.get("value", True)
-                w.append(
-                    "income",
-                    Outcome(
-                        o.get("outcome_id", str(n)),
-                        o.get("prediction_id"),
-                        None,
-                        0,
-                        o["name"],
-                        float(v) if not isinstance(v, str) else None,
-                        v if isinstance(v, str) else None,
-                        time.time_ns() // 1000,
-                    ),
-                )
-                n += 1
-            w.flush()
-            return 202, "", json.dumps({"accepted": n, "rejected": 0, "errors": []}).encode()
-        name = path.split("/")[2]
-        rt = t.routes[name]
-        start = time.time_ns() // 1000
-        pid = ids.prediction_id(rt.number, start)
-        unit = (
-            h.get((rt.model.unit_from or "header:redpoll-unit").split(":")[1])
-            if rt.model.unit != "request"
-            else pid
-        )
-        arm, ver = "none", rt.live
-        if rt.candidate and 0 < rt.weight and unit:
-            arm = assign.arm(rt.salt, unit, rt.weight)
-            ver = rt.candidate if arm == "candidate" else rt.live
-        draws = json.dumps(
-            [
-                {"purpose": "arm", "choice": arm, "probability": rt.weight},
-                {"purpose": "route", "choice": ver, "probability": 1.0},
-            ]
-        )
-        w.append(
-            name,
-            Request(
-                pid,
-                pid,
-                1,
-                unit,
-                arm=arm,
-                arm_probability=rt.weight if arm != "none" else 0.0,
-                rollout_id=rt.rollout_id if arm != "none" else None,
-                route_generation=rt.generation,
-                draws=draws,
-            ),
-            b,
-            2,
-        )
-        w.flush()
-        rows = R.read(b, rt.model.inputs)
-        cols = R.to_columns(rows.rows, rt.model, frozenset())
-        body = json.dumps(
-            {"id": pid, "inputs": R.to_tensors(cols, rt.model, nullable=True)}
-        ).encode()
-        try:
-            s, ob = await asyncio.wait_for(ask(rt.targets[ver], name, body, pid), 5)
-            status = "ok" if s < 300 else "error"
-        except Exception as e:
-            s, ob, status = 502, json.dumps({"error": repr(e)}).encode(), "error"
-        w.append(
-            name,
-            Answer(pid, ver, status=status, latency_us=time.time_ns() // 1000 - start),
-            ob,
-            3 if status == "ok" else 4,
-        )
-        w.flush()
-        hs = f"redpoll-prediction-id: {pid}\r\nredpoll-version: {ver}\r\nredpoll-decided-by: model\r\n"
-        if status != "ok":
-            return s, hs, ob
-        outs = C.read_answer(ob)
-        res = R.to_rows(R.from_tensors(outs, len(rows.rows), rt.model.output), len(rows.rows))
-        return 200, hs, json.dumps({"prediction_id": pid, "version": ver, "rows": res}).encode()
-
-    srv = await asyncio.start_server(serve, sock=socket.socket(fileno=a.fd))
-    await stop.wait()
-    w.close()
+            self.counters.save()
+        except OSError as error:
+            log.error("the counters could not be saved: %s", error)
 
 
-asyncio.run(main())
+def _listener(fd: int | None, server: Server) -> socket.socket:
+    if fd is not None:
+        listener = socket.socket(fileno=fd)
+    else:
+        host, _, port = server.data.rpartition(":")
+        host = host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+    listener.setblocking(False)
+    return listener
+
+
+def _raise_file_limit() -> None:
+    """A connection is a descriptor: take as many as we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(arguments: argparse.Namespace, data: DataDir, server: Server) -> None:
+    process = Process(data, server, _listener(arguments.fd, server))
+    lifeline.watch(process.loop, arguments.lifeline, _die)
+    gc.collect()
+    gc.freeze()  # what stands now stays: the collector need not look at it again
+    gc.set_threshold(20_000, 50, 100)
+    await process.run()
+
+
+def _die() -> None:
+    """The supervisor is gone. What was answered is in the journal; nothing else matters."""
+    sys.stderr.write("redpoll gateway: the supervisor is gone\n")
+    sys.stderr.flush()
+    signal.raise_signal(signal.SIGKILL)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the gateway process."""
+    parser = argparse.ArgumentParser(prog="redpoll.web.dataplane")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--fd", type=int, help="the listening socket, open already")
+    parser.add_argument("--lifeline", type=int, default=-1, help="ends with this pipe")
+    arguments = parser.parse_args(argv)
+    if arguments.lifeline >= 0:
+        lifeline.die_with_parent()
+    data = DataDir(arguments.data_dir).make()
+    server = server_of(data)
+    logs.setup(server.log_level, server.log_format, PROCESS)
+    _raise_file_limit()
+    try:
+        check_reach({"server.data": server.data}, server.tokens_file)
+        uvloop.run(_serve(arguments, data, server))
+    except RedpollError as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

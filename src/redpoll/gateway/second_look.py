@@ -1,0 +1,110 @@
+"""After a candidate's failure the stable is asked the same, off the reply's way.
+
+Only so that a page can show the stable's answer beside the failure: it is no evidence, and it is
+asked only where it costs nobody anything.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from redpoll.backends.port import Ask, Failure
+from redpoll.capture import TEXT
+from redpoll.facts import Answer
+from redpoll.gateway import replies
+from redpoll.gateway.call import OIP, Call
+from redpoll.gateway.lanes import Lane
+from redpoll.gateway.reading import encode_rows
+from redpoll.gateway.replies import Verdict
+
+if TYPE_CHECKING:
+    from redpoll.gateway.gateway import Gateway
+
+LOOKS_MAX = 20  # of one rollout
+FAILURES = ("error", "timeout", "invalid")
+
+
+class SecondLook(Ask):
+    """The stable's answer to what the candidate failed at."""
+
+    __slots__ = ("asked_ns", "call", "lane", "looks")
+
+    def __init__(self, looks: SecondLooks, call: Call, lane: Lane, payload: bytes) -> None:
+        super().__init__(payload, call.lines)
+        self.looks = looks
+        self.call = call
+        self.lane = lane
+        self.asked_ns = time.monotonic_ns()
+
+    def answered(self, status: int, lines: bytes, body: bytes) -> None:
+        """Journal it."""
+        self.looks.done(self, replies.judge(self.call, self.lane, status, body))
+
+    def failed(self, failure: Failure) -> None:
+        """Journal that, too."""
+        text = failure.message.encode()
+        status = "invalid" if failure.code == "RP-201" else "error"
+        self.looks.done(self, Verdict(status, failure.code, text, TEXT))
+
+
+class SecondLooks:
+    """At most one under way and :data:`LOOKS_MAX` in a rollout."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._counts: dict[str, int] = {}
+        self._flying: SecondLook | None = None
+
+    def consider(self, call: Call, status: str) -> None:
+        """Ask the stable, where this is a candidate's failure and the stable has time."""
+        served = call.served
+        lane, rollout = served.live, served.route.rollout_id
+        if call.arm != "candidate" or status not in FAILURES or self._flying is not None:
+            return
+        if lane is None or lane is call.lane or rollout is None or not lane.resend:
+            return
+        if lane.waiting or not lane.backend.free() or self._counts.get(rollout, 0) >= LOOKS_MAX:
+            return
+        self._counts[rollout] = self._counts.get(rollout, 0) + 1
+        payload = call.payload if call.wire == OIP else encode_rows(call, served, lane.worker)
+        look = self._flying = SecondLook(self, call, lane, payload)
+        lane.flying += 1
+        loop = self._gateway.loop
+        loop.call_soon(self._start, look)
+
+    def _start(self, look: SecondLook) -> None:
+        if not look.lane.backend.free():
+            self._flying = None
+            look.lane.flying -= 1
+            return
+        self._gateway.loop.call_later(look.lane.timeout_ms / 1000, self._expired, look)
+        look.lane.backend.ask(look)
+
+    def _expired(self, look: SecondLook) -> None:
+        if self._flying is look:
+            look.lane.backend.cancel(look)
+            self.done(look, Verdict("timeout", "RP-109"))
+
+    def done(self, look: SecondLook, verdict: Verdict) -> None:
+        """Journal the stable's answer under role ``shadow``."""
+        self._flying = None
+        lane, call = look.lane, look.call
+        lane.flying -= 1
+        lane.answers["shadow"][verdict.status].value += 1
+        took_ns = time.monotonic_ns() - look.asked_ns
+        lane.durations["shadow"].observe(took_ns / 1e9)
+        answer = Answer(
+            call.prediction_id,
+            lane.version,
+            "shadow",
+            verdict.status,
+            verdict.code,
+            took_ns // 1000,
+            0,
+            look.attempts,
+            "model",
+            verdict.outputs,
+        )
+        self._gateway.recorder.fact(call.served.name, answer, verdict.raw, verdict.raw_format)
+        self._gateway.pump()

@@ -1,0 +1,152 @@
+"""Tokens: who may do what. The file holds hashes only; it is looked at again when it changes.
+
+One JSON object a line: ``{"name": "shop", "hash": "<sha256 of the token, hex>", "scopes":
+["predict", "outcomes"]}``. Tokens are 32 random bytes, so that a plain hash of them cannot be
+guessed backwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import logging
+import secrets
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from redpoll.errors import RedpollError, closest
+
+log = logging.getLogger("redpoll.host")
+
+SCOPES = ("predict", "outcomes", "read", "review", "operate", "admin", "metrics")
+PREFIX = "redpoll_"
+LOOK_AGAIN_S = 1.0
+
+
+class Grant(NamedTuple):
+    """What a token is for. ``name`` is whose it is."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+class Tokens:
+    """The tokens of a file. A token that is taken out of it stops working within a second.
+
+    Raises ``RedpollError`` RP-001 where the file cannot be read at the start; later such a file is
+    logged, and what was known before stays.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._stamp: tuple[int, int] = self._look()
+        self._grants = _read(self._path)
+        self._looked = time.monotonic()
+        self.generation = 0  # grows when the file was read again
+
+    def find(self, token: str) -> Grant | None:
+        """What this token is for; None where it is not known (any more)."""
+        self.refresh()
+        given = digest(token).encode()
+        found = None
+        for known, grant in self._grants:
+            if hmac.compare_digest(known, given):
+                found = grant  # and on to the end: the time taken says nothing
+        return found
+
+    def refresh(self) -> None:
+        """Read the file again if it changed; looks at most once a second."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_AGAIN_S:
+            return
+        self._looked = now
+        try:
+            stamp = self._look()
+            if stamp != self._stamp:
+                self._grants = _read(self._path)
+                self._stamp = stamp
+                self.generation += 1
+        except RedpollError as error:
+            log.error("%s The tokens known before stay.", error)
+
+    def _look(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise _bad(self._path, error.strerror or str(error)) from None
+        return found.st_mtime_ns, found.st_ino
+
+
+def digest(token: str) -> str:
+    """The hash of a token, as the file holds it."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def make(name: str, scopes: tuple[str, ...]) -> tuple[str, str]:
+    """A new token, to be shown once, and its line for the file. RP-001 for an unknown scope."""
+    for scope in scopes:
+        if scope not in SCOPES:
+            hint = closest(scope, SCOPES) or f" Known are {', '.join(SCOPES)}."
+            raise RedpollError("RP-001", f"{scope!r} is no scope of a token.{hint}")
+    token = PREFIX + secrets.token_urlsafe(32)
+    line = json.dumps({"name": name, "hash": digest(token), "scopes": list(scopes)})
+    return token, line
+
+
+def check_reach(addresses: dict[str, str], tokens_file: str | None) -> None:
+    """Refuse to listen beyond loopback without tokens (RP-001). ``addresses``: setting -> address."""
+    if tokens_file is not None:
+        return
+    for setting, address in addresses.items():
+        if not loopback(address.rpartition(":")[0].strip("[]")):
+            raise RedpollError(
+                "RP-001",
+                f"{setting} = {address!r} can be reached from other machines, and no tokens are "
+                "configured; set server.tokens_file, or listen on 127.0.0.1.",
+            )
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine reaches that host."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read(path: Path) -> list[tuple[bytes, Grant]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad(path, str(error)) from None
+    grants = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            said = json.loads(line)
+            name, known, scopes = said["name"], said["hash"], said["scopes"]
+            whole = isinstance(name, str) and isinstance(scopes, list) and len(known) == 64
+            if not whole or int(known, 16) < 0:
+                raise ValueError("a field has the wrong form")
+        except (ValueError, KeyError, TypeError) as error:
+            raise _bad(path, f"line {number}: {error}") from None
+        for scope in scopes:
+            if scope not in SCOPES:
+                hint = closest(str(scope), SCOPES)
+                raise _bad(path, f"line {number}: {scope!r} is no scope.{hint}")
+        grants.append((known.lower().encode(), Grant(name, frozenset(scopes))))
+    return grants
+
+
+def _bad(path: Path, why: str) -> RedpollError:
+    return RedpollError(
+        "RP-001",
+        f"The tokens file {path} cannot be used: {why}. Each line is "
+        '{"name": …, "hash": …, "scopes": […]}, as `redpoll token create` writes it.',
+    )

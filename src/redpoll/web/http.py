@@ -1,0 +1,368 @@
+"""HTTP/1.1 as bytes ↔ calls: one :class:`Connection` for each client.
+
+A request is read whole (head, then body by length or chunks), handed to what serves its address,
+and the next one of that connection is looked at only when its reply was written: so pipelined
+requests are answered in order, and one client costs one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Protocol
+
+from redpoll.catalog import Limits
+from redpoll.errors import RedpollError
+from redpoll.gateway.call import Call, Head, error_body
+from redpoll.host.wire import HEAD_END, Chunks, Remembered, TooLarge, WireError
+from redpoll.web.bodies import inflate
+from redpoll.web.heads import Malformed, Sniffer, vet
+
+log = logging.getLogger("redpoll.gateway")
+
+REMEMBERED = 8192
+REMEMBERED_BYTES_MAX = 2048  # a longer head is not worth remembering
+PIPELINED_BYTES_MAX = 64 * 1024  # of further requests, held while one is worked on
+LINGER_S = 2.0  # how long a refused client may go on sending before we hang up
+IDLE, HEAD, BODY, WORKING, LINGERING, CLOSED = range(6)
+JSON = b"content-type: application/json\r\n"
+_STATUS_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
+    for status in HTTPStatus
+}
+_ONLY_ONCE = (b"x-request-id", b"traceparent")  # heads with these do not come again
+
+
+class Face(Protocol):
+    """What stands behind the connections: the data plane."""
+
+    limits: Limits
+    closing: bool  # draining: every reply closes its connection
+
+    def read_head(self, head: Head) -> None:
+        """Fill in what the headers say, ``head.endpoint`` too."""
+        ...
+
+    def serve(self, connection: Connection, head: Head, body: bytes) -> None:
+        """Serve one request: :meth:`Connection.reply` is to be called once, now or later."""
+        ...
+
+    def left(self, call: Call) -> None:
+        """The client of a call that is not answered yet is gone."""
+        ...
+
+    def refused(self, error: RedpollError) -> None:
+        """Count what was refused before anything was served."""
+        ...
+
+
+class Clients:
+    """All connections of a process, what they share, and their waits."""
+
+    def __init__(self, face: Face, loop: asyncio.AbstractEventLoop) -> None:
+        self.face = face
+        self.loop = loop
+        self.heads: Remembered[Head] = Remembered(REMEMBERED)
+        self.connections: set[Connection] = set()
+        self.now = loop.time()  # as of the last sweep: good to a quarter of a second
+
+    def connect(self) -> Connection:
+        """A protocol for a new client."""
+        return Connection(self)
+
+    def sweep(self) -> None:
+        """End the waits that took too long. To be called about four times a second."""
+        self.now = self.loop.time()
+        for connection in list(self.connections):
+            connection.check(self.now)
+
+    def close_idle(self) -> None:
+        """Close every connection that no request is on."""
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+
+class Connection(asyncio.Protocol):
+    """One client. ``call`` is what it waits for, where that is a call of the gateway."""
+
+    __slots__ = (
+        "_advancing", "_body", "_buffer", "_chunks", "_clients", "_face", "_paused", "_reading",
+        "_sniffer", "_used", "call", "head", "since", "state", "transport",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._face = clients.face
+        self._buffer = bytearray()
+        self._chunks: Chunks | None = None
+        self._sniffer: Sniffer | None = None
+        self._advancing = False
+        self._paused = False  # the client does not read its replies
+        self._reading = True
+        self._used = False  # a request was answered here before
+        self.call: Call | None = None
+        self.head: Head | None = None
+        self.state = IDLE
+        self.since = clients.now
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came; past the bound it is told so and closed."""
+        self.transport = transport  # type: ignore[assignment]
+        clients = self._clients
+        clients.connections.add(self)
+        if len(clients.connections) > self._face.limits.connections:
+            self.refuse(
+                RedpollError(
+                    "RP-108",
+                    f"There are {self._face.limits.connections} connections already, as many as "
+                    "there may be (server.limits.connections); try again in a moment.",
+                    retry_after_s=1,
+                )
+            )
+
+    def data_received(self, data: bytes) -> None:
+        """Read; one whole request with a head that was seen before is the usual case."""
+        if self.state == IDLE and not self._buffer and not self._paused:
+            end = data.find(HEAD_END) + 4
+            if end > 3:
+                head = self._clients.heads.get(data[:end])
+                if head is not None and head.length == len(data) - end:
+                    self.state = WORKING
+                    self.head = head
+                    self._face.serve(self, head, data[end:])
+                    return
+        if self.state == LINGERING or self.state == CLOSED:
+            return
+        self._buffer += data
+        if self.state == WORKING or self._paused:
+            if len(self._buffer) > PIPELINED_BYTES_MAX and self._reading:
+                self._reading = False
+                self.transport.pause_reading()
+            return
+        self._advance()
+
+    def _advance(self) -> None:
+        """Read and serve as many requests as can be served now."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._buffer or self.state == BODY:
+                if self._paused or not self._step():
+                    break
+        except Malformed as error:
+            self._bad(f"this is no HTTP request that is taken here: {error}")
+        except WireError as error:
+            self._bad(str(error))
+        except TooLarge:
+            self._too_large()
+        except RedpollError as error:
+            self.refuse(error)
+        finally:
+            self._advancing = False
+        if not self._reading and len(self._buffer) <= PIPELINED_BYTES_MAX:
+            self._reading = True
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _step(self) -> bool:
+        """One step forward; False where more bytes (or the reply) must come first."""
+        if self.state == IDLE or self.state == HEAD:
+            head = self._take_head()
+            if head is None:
+                return False
+            self.head = head
+            self.state = BODY
+            self._expect_body(head)
+        if self.state != BODY or self.head is None:
+            return False
+        body = self._take_body(self.head)
+        if body is None:
+            return False
+        head, self.state = self.head, WORKING
+        self._face.serve(self, head, inflate(head, body, self._face.limits.body_bytes))
+        return self.state == IDLE
+
+    def _take_head(self) -> Head | None:
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):
+            del buffer[:2]  # an empty line before a request is to be overlooked
+        end = buffer.find(HEAD_END) + 4
+        if (len(buffer) if end < 4 else end) > self._face.limits.header_bytes:
+            raise RedpollError(
+                "RP-106",
+                f"The headers are larger than {self._face.limits.header_bytes} bytes "
+                "(server.limits.header_bytes); send less.",
+            )
+        if end < 4:
+            if self.state == IDLE and buffer:
+                self.state, self.since = HEAD, self._clients.now
+                self._sniffer = Sniffer()
+            if self._sniffer is not None:
+                self._sniffer.look(buffer)
+            return None
+        raw = bytes(buffer[:end])
+        del buffer[:end]
+        self._sniffer = None
+        head = self._clients.heads.get(raw)
+        if head is None:
+            head = vet(raw)
+            self._face.read_head(head)
+            plain = head.length >= 0 and not head.expect and b"content-encoding" not in head.headers
+            if (
+                plain
+                and end <= REMEMBERED_BYTES_MAX
+                and not any(name in head.headers for name in _ONLY_ONCE)
+            ):
+                self._clients.heads.put(raw, head)
+        return head
+
+    def _expect_body(self, head: Head) -> None:
+        if head.length > self._face.limits.body_bytes:
+            raise TooLarge
+        self.since = self._clients.now
+        self._chunks = Chunks(self._face.limits.body_bytes) if head.length < 0 else None
+        if head.expect and not self._buffer:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _take_body(self, head: Head) -> bytes | None:
+        buffer = self._buffer
+        if self._chunks is not None:
+            return self._chunks.feed(buffer)
+        if len(buffer) < head.length:
+            return None
+        body = bytes(buffer[: head.length])
+        del buffer[: head.length]
+        return body
+
+    def answered(self, call: Call) -> None:
+        """The gateway has the reply to a call."""
+        if self.call is call and self.state == WORKING:
+            self.call = None
+            self.reply(call.reply_status, call.reply_lines, call.reply_body)
+
+    def reply(self, status: int, lines: bytes, body: bytes) -> None:
+        """Write a reply; ``lines`` are header lines, CRLF each."""
+        head, transport = self.head, self.transport
+        if self.state != WORKING or head is None or transport.is_closing():
+            return
+        start = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        length = len(body)
+        if head.method == "HEAD":
+            body = b""
+        self.head = None
+        self._used = True
+        if head.keep_alive and not self._face.closing:
+            transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (start, lines, length, body))
+            self.state, self.since = IDLE, self._clients.now
+            if self._buffer and not self._advancing:
+                self._clients.loop.call_soon(self._advance)
+            return
+        transport.write(
+            b"%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b" % (start, lines, length, body)
+        )
+        self._linger()
+
+    def refuse(self, error: RedpollError) -> None:
+        """Reply with an error and close: what follows on this connection cannot be trusted."""
+        self._face.refused(error)
+        if self.transport.is_closing():
+            return
+        lines = JSON
+        if error.retry_after_s is not None:
+            lines += b"retry-after: %d\r\n" % error.retry_after_s
+        self.state = WORKING
+        self.head = Head("GET", "", {})
+        self.head.keep_alive = False
+        self.reply(error.status, lines, error_body(error))
+
+    def _bad(self, why: str) -> None:
+        self.refuse(
+            RedpollError(
+                "RP-100", f"The connection is closed: {why}. Send HTTP/1.1 as RFC 9112 has it."
+            )
+        )
+
+    def _too_large(self) -> None:
+        self.refuse(
+            RedpollError(
+                "RP-106",
+                f"The body is larger than {self._face.limits.body_bytes} bytes "
+                "(server.limits.body_bytes); send fewer rows at a time.",
+            )
+        )
+
+    def _linger(self) -> None:
+        """Close so that the reply arrives: stop writing, and read on for a moment."""
+        self.state, self.since = LINGERING, self._clients.now
+        self._buffer.clear()
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self._close()
+
+    def check(self, now: float) -> None:
+        """End what waits too long."""
+        limits, waited = self._face.limits, now - self.since
+        if self.state == IDLE:
+            if waited > (limits.idle_s if self._used else limits.header_wait_s):
+                self._close()
+        elif self.state == HEAD:
+            if waited > limits.header_wait_s:
+                self._slow("headers", limits.header_wait_s)
+        elif self.state == BODY:
+            if waited > limits.body_wait_s:
+                self._slow("body", limits.body_wait_s)
+        elif self.state == LINGERING and waited > LINGER_S:
+            self.transport.abort()
+        if self._paused and waited > limits.body_wait_s:
+            self.transport.abort()  # it does not read what it asked for
+
+    def _slow(self, what: str, wait_s: float) -> None:
+        self.refuse(
+            RedpollError(
+                "RP-115", f"The {what} did not arrive whole within {wait_s:g} s; send faster."
+            )
+        )
+
+    def close_if_idle(self) -> None:
+        """Close where no request is on the way."""
+        if self.state == IDLE and not self._buffer:
+            self._close()
+
+    def _close(self) -> None:
+        self.state = CLOSED
+        self.transport.close()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: it is taken to have left, for nothing tells the two apart."""
+        self._gone()
+        return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The connection is gone."""
+        self._clients.connections.discard(self)
+        self._gone()
+
+    def _gone(self) -> None:
+        self.state = CLOSED
+        self._buffer.clear()
+        call, self.call = self.call, None
+        if call is not None:
+            self._face.left(call)
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: look at no further request of it."""
+        self._paused, self.since = True, self._clients.now
+
+    def resume_writing(self) -> None:
+        """It has read on."""
+        self._paused = False
+        if self.state in (IDLE, HEAD, BODY) and self._buffer:
+            self._clients.loop.call_soon(self._advance)

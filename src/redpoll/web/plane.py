@@ -1,0 +1,200 @@
+"""The data plane behind its connections: every address, and who may ask it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from redpoll.catalog import Limits
+from redpoll.errors import CATALOG, RedpollError
+from redpoll.gateway.call import DONE, OIP, Call, Head, error_body
+from redpoll.gateway.gateway import Gateway
+from redpoll.gateway.outcomes import Filed
+from redpoll.gateway.outcomes import read as read_outcome
+from redpoll.gateway.table import RouteTable
+from redpoll.host.counters import render
+from redpoll.host.tokens import Grant, Tokens
+from redpoll.web import heads, oip, outcomes, paths
+from redpoll.web.http import JSON, Connection
+
+TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+GRANTS_MAX = 4096
+
+
+class DataPlane:
+    """See :class:`redpoll.web.http.Face`."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        table: RouteTable,
+        limits: Limits,
+        metrics: Path,
+        tokens: Tokens | None = None,
+    ) -> None:
+        self.limits = limits
+        self.closing = False
+        self._gateway = gateway
+        self._table = table
+        self._metrics = metrics
+        self._tokens = tokens
+        self._grants: dict[bytes, Grant | None] = {}
+        self._generation = -1
+
+    def read_head(self, head: Head) -> None:
+        """Fill in what the headers say, and what serves the address."""
+        heads.read(head)
+        head.endpoint = paths.resolve(head.method, head.target)
+        if head.endpoint.kind == paths.INFER and head.problem is None:
+            head.problem = _unreadable(head)
+
+    def serve(self, connection: Connection, head: Head, body: bytes) -> None:
+        """Serve one request."""
+        endpoint: paths.Endpoint = head.endpoint
+        if self._tokens is not None and endpoint.scope:
+            error = self._forbidden(head, endpoint.scope)
+            if error is not None:
+                self.refused(error)
+                _reply_error(connection, error, b"www-authenticate: Bearer\r\n")
+                return
+        if endpoint.kind == paths.INFER:
+            call = Call(connection, head, endpoint.model, endpoint.version, endpoint.wire, body)
+            connection.call = call
+            self._gateway.begin(call)
+            return
+        try:
+            self._serve_other(connection, head, endpoint, body)
+        except RedpollError as error:
+            _reply_error(connection, error)
+
+    def left(self, call: Call) -> None:
+        """The client of a call is gone."""
+        self._gateway.leave(call)
+
+    def refused(self, error: RedpollError) -> None:
+        """Count it."""
+        reason = CATALOG[error.code].name
+        self._gateway.counters.inc("redpoll_refused_total", ("_", reason))
+
+    def _serve_other(
+        self, connection: Connection, head: Head, endpoint: paths.Endpoint, body: bytes
+    ) -> None:
+        models, kind = self._gateway.models, endpoint.kind
+        if kind == paths.LIVE:
+            connection.reply(200, JSON, b'{"live":true}')
+        elif kind == paths.READY:
+            self._reply_ready(connection, oip.not_ready(models))
+        elif kind == paths.GATEWAY_READY:
+            self._reply_ready(connection, [])
+        elif kind == paths.SERVER:
+            connection.reply(200, JSON, oip.server())
+        elif kind == paths.MODEL:
+            served, lane = oip.find(endpoint.model, endpoint.version, models)
+            connection.reply(200, JSON, oip.metadata(served, lane))
+        elif kind == paths.MODEL_READY:
+            status, document = oip.model_ready(*oip.find(endpoint.model, endpoint.version, models))
+            connection.reply(503 if self.closing else status, JSON, document)
+        elif kind == paths.OUTCOMES:
+            self._take_outcomes(connection, head, body)
+        elif kind == paths.METRICS:
+            self._gateway.counters.save()
+            connection.reply(200, TEXT, render(self._metrics))
+        else:
+            error = endpoint.error or RedpollError("RP-104", "Nothing is served at that address.")
+            allow = b"allow: %b\r\n" % endpoint.method.encode() if error.code == "RP-105" else b""
+            _reply_error(connection, error, allow)
+
+    def _reply_ready(self, connection: Connection, missing: list[str]) -> None:
+        error = self._gateway.well()
+        if error is not None:
+            why = error.message
+        elif self._table.table is None:
+            why = "The route table was not read yet."
+        elif missing:
+            why = f"The live version of {', '.join(missing)} does not answer; see `redpoll status`."
+        else:
+            connection.reply(200, JSON, b'{"ready":true}')
+            return
+        connection.reply(503, JSON, oip.encode({"ready": False, "error": why}))
+
+    def _take_outcomes(self, connection: Connection, head: Head, body: bytes) -> None:
+        gateway = self._gateway
+        error = gateway.well()
+        if error is not None:
+            raise error
+        now_us = time.time_ns() // 1000
+        grant = self._grant(head)
+        source = grant.name if grant is not None else "http"
+
+        def read(said: Any) -> Filed:
+            made = str(uuid.uuid4())
+            return read_outcome(said, gateway.models, gateway.row_counts, now_us, made, source)
+
+        filed, errors = outcomes.take(body, head.headers.get(b"content-type", b""), read)
+        for model, fact in filed:
+            if not gateway.recorder.fact(model, fact):
+                raise gateway.recorder.error or RedpollError("RP-300", "The journal is full.")
+            gateway.counters.inc("redpoll_outcomes_total", (model, fact.name, "accepted"))
+        if errors:
+            gateway.counters.inc("redpoll_outcomes_total", ("_", "_", "rejected"), len(errors))
+        call = Call(connection, head, "_", None, OIP, b"")
+        call.state, call.request_id = DONE, head.request_id
+        call.reply_status, call.reply_lines = 202, JSON
+        call.reply_body = outcomes.receipt(len(filed), errors)
+        connection.call = call
+        gateway.recorder.reply(call)
+
+    def _forbidden(self, head: Head, scope: str) -> RedpollError | None:
+        grant = self._grant(head)
+        if grant is None:
+            return RedpollError(
+                "RP-500",
+                "This server wants a token, and the request carries none that it knows; send "
+                "`Authorization: Bearer …` (`redpoll token create --scope predict`).",
+            )
+        if scope not in grant.scopes and "admin" not in grant.scopes:
+            return RedpollError(
+                "RP-501",
+                f"The token of {grant.name!r} does not allow this; it wants the scope {scope!r}.",
+            )
+        return None
+
+    def _grant(self, head: Head) -> Grant | None:
+        """Whose token it is; each is looked up once, until the file changes."""
+        tokens = self._tokens
+        if tokens is None:
+            return None
+        tokens.refresh()
+        if tokens.generation != self._generation or len(self._grants) > GRANTS_MAX:
+            self._generation = tokens.generation
+            self._grants.clear()
+        said = head.headers.get(b"authorization", b"")
+        if said not in self._grants:
+            kind, _, token = said.partition(b" ")
+            known = kind.lower() == b"bearer"
+            self._grants[said] = tokens.find(token.strip().decode("latin-1")) if known else None
+        return self._grants[said]
+
+
+def _reply_error(connection: Connection, error: RedpollError, lines: bytes = b"") -> None:
+    if error.status == 503:
+        lines += b"retry-after: %d\r\n" % (error.retry_after_s or 1)
+    connection.reply(error.status, JSON + lines, error_body(error))
+
+
+def _unreadable(head: Head) -> RedpollError | None:
+    """What inference does not take yet, told by headers alone."""
+    if b"inference-header-content-length" in head.headers:
+        return RedpollError(
+            "RP-111",
+            "Binary tensors are not read by this redpoll yet; send tensors as JSON (tritonclient: "
+            "set_data_from_numpy(…, binary_data=False), InferRequestedOutput(…, binary_data=False)).",
+        )
+    if b"text/event-stream" in head.headers.get(b"accept", b"").lower():
+        return RedpollError(
+            "RP-111",
+            "Streamed answers (text/event-stream) are not built yet; ask for application/json.",
+        )
+    return None
