@@ -9,12 +9,14 @@ from pathlib import Path
 from redpoll import routes
 from redpoll.catalog import Model, Plan, Step, Version
 from redpoll.clock import SimClock
+from redpoll.control import asking, render
 from redpoll.control.engine import Engine
 from redpoll.facts import Answer, Request
 from redpoll.host.paths import DataDir
 from redpoll.ids import IdMaker
 from redpoll.journal.files import Journal
-from redpoll.rollout import assign
+from redpoll.rollout import assign, commands
+from redpoll.rollout.machine_state import ENDED
 from redpoll.store.memory import MemoryStore
 from redpoll.store.port import Catalog, StoredModel
 
@@ -57,11 +59,15 @@ class Rig:
             what="set up",
             time_us=START_US,
         )
-        self.gateway = self.journal.open("gateway")
-        self.gateway.beat()
-        self.gateway.flush()
+        self.gateway = self.open_gateway()
         self.ready("v1", "v2", "v3")
         self.engine = self.boot()
+
+    def open_gateway(self):
+        writer = self.journal.open("gateway")
+        writer.beat()
+        writer.flush()
+        return writer
 
     def boot(self) -> Engine:
         self.seed += 10
@@ -141,6 +147,39 @@ class Rig:
 
     def quiet(self, seconds: float, tick_s: float = 0.5) -> None:
         self.run(seconds, 0, tick_s=tick_s)
+
+    def live(self, version: str = "v1") -> None:
+        """A first live version, and enough of its traffic for a latency reference."""
+        asked = asking.asked(self.engine, "anna", "the first", "churn")
+        self.engine.perform(commands.first_live(self.state, version, asked))
+        self.run(11)
+
+    def start(self, version: str = "v2", plan: Plan | None = None) -> None:
+        _, model = asking.model(self.engine, "churn")
+        spec = asking.spec(self.engine, model, version, plan)
+        asked = asking.asked(self.engine, "anna", "try it", "churn")
+        names = [one.name for one in model.versions]
+        self.engine.perform(commands.start(self.state, spec, names, asked))
+
+    def tell(self, name: str, full: bool = False) -> None:
+        asked = asking.asked(self.engine, "anna", "because", "churn", full)
+        self.engine.perform(commands.command(self.state, name, asked))
+
+    def finish(self, most_s: int = 120) -> str:
+        """Run until the rollout has ended; its state."""
+        for _ in range(most_s):
+            if self.rollout.state in ENDED:
+                break
+            self.run(1)
+        return self.rollout.state
+
+    @property
+    def watch(self):
+        return self.engine.watches["churn"]
+
+    @property
+    def view(self):
+        return render.rollout_view(self.engine, self.state, self.rollout)
 
     @property
     def state(self):

@@ -85,9 +85,8 @@ class Histories(RuleBasedStateMachine):
             assert (two.salt == one.salt) == (two.epoch == one.epoch), "a salt is an epoch"
             if two.epoch == one.epoch and two.weight > 0.0:
                 assert two.weight >= one.weight, "weights only grow within an epoch"
-        if two is None or (one is not None and one.id != two.id):
-            self.seen, self.counts = None, {}
-        elif one is not None and two.evidence_set > one.evidence_set:
+        same = one is not None and two is not None and one.id == two.id
+        if not same or two.evidence_set > one.evidence_set:
             self.seen, self.counts = None, {}
 
     @rule(version=st.sampled_from([*VERSIONS, "v9"]), plan=PLANS)
