@@ -105,6 +105,19 @@ def test_a_frame_of_an_unknown_kind_is_passed_over_and_counted(tmp_path: Path) -
     assert follower.unreadable == 1
 
 
+def test_a_frame_out_of_turn_ends_a_file(tmp_path: Path) -> None:
+    """Bytes that were once a good frame here are not taken for one a second time."""
+    journal = FileJournal(tmp_path)
+    stream = journal.open("gateway")
+    fill(stream, 1)
+    (path,) = wal_files(tmp_path)
+    size = path.stat().st_size
+    expected = fill(stream, 1, 1)
+    content = path.read_bytes()
+    path.write_bytes(content + content[size:])
+    assert sequences(tmp_path) == [1, 2, *expected]
+
+
 def test_a_foreign_file_is_no_stream_of_facts(tmp_path: Path) -> None:
     """Another format version, or bytes from elsewhere: read as nothing, without an error."""
     journal = FileJournal(tmp_path)

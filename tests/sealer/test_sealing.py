@@ -256,8 +256,11 @@ def test_a_fact_that_fits_no_column_keeps_no_other_out(harness: FilesHarness) ->
     assert one.damaged_files == 1 and len(list(harness.data.wal.glob("*.bad"))) == 1
 
 
-def test_a_lost_ledger_loses_nothing(harness: FilesHarness) -> None:
-    """A follower looks at the sealed files; the sealer finds what waits for an answer in them."""
+@pytest.mark.parametrize("ledger_lost", [False, True])
+def test_a_sealer_started_anew_knows_what_waits_for_an_answer(
+    ledger_lost: bool, harness: FilesHarness
+) -> None:
+    """From the ledger, or, where that is lost, from the sealed files; followers lose nothing."""
     writer = harness.journal.open("gateway")
     follower = harness.journal.follow()
     writer.append("churn", request(900, version_requested="v7"))
@@ -266,7 +269,8 @@ def test_a_lost_ledger_loses_nothing(harness: FilesHarness) -> None:
     sealer(harness).round()
     fill(writer, 5, 20)
     harness.kill(writer)
-    harness.data.wal.joinpath(layout.LEDGER).unlink()
+    if ledger_lost:
+        harness.data.wal.joinpath(layout.LEDGER).unlink()
     one = sealer(harness)
     one.round()
     one.close()

@@ -93,10 +93,8 @@ class Sealer:
             self._waiting.pop(stream, None)
             self._closed.add(stream)
         for file in files:
-            waiting_now: orphans.Open | None = None
-            if alive:
-                # A copy: where sealing fails half way, this file is folded again from its start.
-                waiting_now = dict(self._before(stream, file.first))
+            # Where sealing fails half way, the file is folded again, with the same result.
+            waiting_now = self._before(stream, file.first) if alive else None
             done = sealing.seal(
                 self._layout, file, self._final, waiting_now, alive or file != files[-1]
             )
@@ -108,7 +106,7 @@ class Sealer:
                 self._waiting[stream] = waiting_now
 
     def _before(self, stream: str, first: int) -> orphans.Open:
-        """What waits for an answer at the beginning of a file; the caller may change it."""
+        """What waits for an answer at the beginning of a file; the caller folds it on."""
         if first == 0:
             return {}
         if stream in self._waiting:

@@ -62,16 +62,17 @@ class FilesHarness:
         self.clock = SimClock(START_US)
         self.data = DataDir(folder)
         self.journal = FileJournal(self.data, self.clock, rotate_bytes=rotate_bytes)
+        self.sealer: Sealer | None = None
 
     def kill(self, writer: Writer) -> None:
         """Close the files as a dying process does."""
         writer.abandon()  # type: ignore[attr-defined]
 
     def seal(self) -> None:
-        """One round of a sealer that was started just now."""
-        sealer = Sealer(self.data, self.journal, self.clock)
-        sealer.round()
-        sealer.close()
+        """One round of the sealer."""
+        if self.sealer is None:
+            self.sealer = Sealer(self.data, self.journal, self.clock)
+        self.sealer.round()
 
 
 def request(number: int, **fields: Any) -> Request:
