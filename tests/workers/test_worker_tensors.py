@@ -106,14 +106,19 @@ def test_numbers_that_json_does_not_have_are_refused(token: str) -> None:
 def test_a_missing_whole_number_reaches_the_model_as_nan_where_the_tensor_says_so() -> None:
     """The gateway marks the tensors that it makes of plain rows ``nullable``; others are strict."""
     marked = {"parameters": {"nullable": True}}
-    found = call(
+    taken = call(
         age=column("age", [41, None], "INT64") | marked,
         member=column("member", [None, True], "BOOL") | marked,
-    ).columns
+    )
+    found = taken.columns
+    assert taken.holes == {"age": [41, None], "member": [None, True]}
     assert found["age"].dtype == np.float64
     assert found["age"][0] == 41.0
     assert np.isnan(found["age"][1])
     assert np.isnan(found["member"][0])
+    for wrong in ([2**63, None], [1.5, None], [True, None]):
+        with pytest.raises(BadRequest, match="index 0"):
+            call(age=column("age", wrong, "INT64") | marked)
 
 
 def test_a_declared_matrix_is_taken_apart_into_typed_columns() -> None:

@@ -179,7 +179,8 @@ def _frame_maker(columns: list[str], types: Mapping[str, str]) -> Callable[[Call
             if array.dtype.kind == "O":
                 data[name] = pandas.Series(array, dtype=object)
             elif kind in nullable and array.dtype.kind == "f":
-                data[name] = pandas.Series(array).astype(nullable[kind])
+                exact = call.holes.get(name)
+                data[name] = pandas.Series(array if exact is None else exact, dtype=nullable[kind])
             else:
                 data[name] = array
         return pandas.DataFrame(data)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +45,9 @@ class Declared(NamedTuple):
     matrix_columns: tuple[str, ...] = ()
 
 
+_NONE_MISSING: Mapping[str, list[Any]] = MappingProxyType({})
+
+
 class Call(NamedTuple):
     """A request, read: columns by name (or, undeclared, whatever tensors came)."""
 
@@ -51,6 +56,9 @@ class Call(NamedTuple):
     matrix: Array | None = None  # [rows, k], where the declared matrix is all there is
     id: str | None = None
     outputs: list[str] | None = None  # names that the client wants; None: all
+    holes: Mapping[str, list[Any]] = (
+        _NONE_MISSING  # columns that miss whole numbers, exactly as they came
+    )
 
 
 def _constant(token: str) -> Any:
@@ -85,8 +93,9 @@ def read(body: bytes | bytearray, declared: Declared) -> Call:
             'the body must be {"inputs": [{"name", "shape", "datatype", "data"}, …]}', "RP-101"
         )
     found: dict[str, Array] = {}
+    holes: dict[str, list[Any]] = {}
     for tensor in tensors:
-        name, array = _tensor(tensor, declared)
+        name, array = _tensor(tensor, declared, holes)
         if name in found:
             raise BadRequest(f"input {name!r} came twice")
         found[name] = array
@@ -99,7 +108,8 @@ def read(body: bytes | bytearray, declared: Declared) -> Call:
     number = document.get("id")
     columns, matrix = _arrange(found, declared)
     rows = _rows(columns)
-    return Call(rows, columns, matrix, number if isinstance(number, str) else None, names)
+    known = number if isinstance(number, str) else None
+    return Call(rows, columns, matrix, known, names, holes)
 
 
 def _arrange(found: dict[str, Array], declared: Declared) -> tuple[dict[str, Array], Array | None]:
@@ -138,8 +148,8 @@ def _rows(columns: dict[str, Array]) -> int:
     return rows
 
 
-def _tensor(tensor: Any, declared: Declared) -> tuple[str, Array]:
-    """One tensor, checked: its name, and its array in the shape that it claims."""
+def _tensor(tensor: Any, declared: Declared, holes: dict[str, list[Any]]) -> tuple[str, Array]:
+    """Check one tensor: its name, and its array in the shape that it claims."""
     if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
         raise BadRequest('every input must be {"name", "shape", "datatype", "data"}', "RP-101")
     name = tensor["name"]
@@ -153,14 +163,28 @@ def _tensor(tensor: Any, declared: Declared) -> tuple[str, Array]:
     if len(data) != size:
         raise BadRequest(f"input {name!r}: shape {shape} wants {size} values, data has {len(data)}")
     parameters = tensor.get("parameters")
-    nullable = isinstance(parameters, dict) and parameters.get("nullable") is True
-    array = _array(name, tensor.get("datatype"), data, nullable)
+    if isinstance(parameters, dict) and parameters.get("nullable") is True and None in data:
+        holes[name] = data
+        data = _filled(tensor.get("datatype"), data)
+    array = _array(name, tensor.get("datatype"), data)
     flat = len(shape) == 1 or (shape[1:] == [1] and name != declared.matrix)
     if name in declared.inputs:
         if not flat:
             raise BadRequest(f"input {name!r}: shape {shape}; a column has [n] or [n, 1]")
-        return name, _typed(name, declared.inputs[name], array, nullable)
-    return name, array if flat else array.reshape(shape)
+        array = _typed(name, declared.inputs[name], array, False)
+    elif not flat:
+        array = array.reshape(shape)
+    if name in holes and array.dtype.kind in "iub":
+        array = array.astype(np.float64)
+        array[np.reshape([value is None for value in holes[name]], array.shape)] = np.nan
+    return name, array
+
+
+def _filled(datatype: Any, data: list[Any]) -> list[Any]:
+    """Whole numbers and truth values that are missing, filled in until they are checked."""
+    if datatype == "BOOL":
+        return [False if value is None else value for value in data]
+    return [0 if value is None else value for value in data] if datatype in INTS else data
 
 
 def _is_size(value: Any) -> bool:
@@ -180,7 +204,7 @@ def _flat(name: str, data: Any, depth: int) -> list[Any]:
     return flat
 
 
-def _array(name: str, datatype: Any, data: list[Any], nullable: bool) -> Array:
+def _array(name: str, datatype: Any, data: list[Any]) -> Array:
     """Flat values to an array of the datatype; nothing is silently converted."""
     kinds = set(map(type, data))
     if not isinstance(datatype, str):
@@ -197,8 +221,6 @@ def _array(name: str, datatype: Any, data: list[Any], nullable: bool) -> Array:
         return array if datatype == "FP64" else _narrow(name, datatype, array)
     if datatype in INTS or datatype == "BOOL":
         want = bool if datatype == "BOOL" else int
-        if nullable and NONE in kinds and kinds <= {want, NONE}:
-            return np.array([float("nan") if value is None else float(value) for value in data])
         if not kinds <= {want}:
             name_it = "true or false" if want is bool else "a whole number"
             _refuse(name, datatype, data, (want,), name_it)
