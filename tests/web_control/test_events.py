@@ -179,3 +179,40 @@ def test_frames_are_one_line():
 
     raw = msgspec.json.encode(night.decision(night.NOW, "m", "m-1", "start", "a\nb"))
     assert events.frame(raw, event="decision", event_id="x").count(b"\n") == 4
+
+
+def test_a_page_that_many_look_at_is_rendered_once(server, monkeypatch):
+    """Rendering shares the loop with deciding."""
+    calls = []
+    real = server.control.curve
+    monkeypatch.setattr(server.control, "curve", lambda name: calls.append(name) or real(name))
+    streams = [Stream(server, "/rollouts/churn-17.live") for _ in range(5)]
+    for stream in streams:
+        assert stream.data()["parts"]
+    assert len(calls) <= 2
+    for stream in streams:
+        stream.close()
+
+
+def test_streams_are_bounded(server, monkeypatch):
+    """The next one is refused at once, and a place that was left is free again."""
+    monkeypatch.setattr(events, "STREAMS_MAX", 2)
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    streams = [Stream(server, "/api/v1/events") for _ in range(2)]
+    for stream in streams:
+        stream.event()
+    refused = Stream(server, "/now.live")
+    assert refused.answer.status == 503
+    assert refused.answer.getheader("retry-after") == "5"
+    refused.close()
+    streams.pop().close()
+    end = time.monotonic() + 5
+    while True:
+        again = Stream(server, "/api/v1/events")
+        status = again.answer.status
+        again.close()
+        if status == 200:
+            break
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    streams.pop().close()

@@ -7,7 +7,7 @@ same distance with each doubling, while every number that is written is the plai
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
@@ -18,6 +18,8 @@ from redpoll.web import words
 HEIGHT, FLOOR, TOP = 150, 132, 14
 BOTTOM = FLOOR - 20  # of the curve: below it stand the names of the steps
 CURVE_POINTS = 160  # more would not be seen
+
+Scale = Callable[[float], float]
 
 
 def _svg(text: str) -> Markup:
@@ -153,7 +155,7 @@ def evidence_path(path: Path) -> Markup:
         height = (min(math.log2(max(value, 0.02)), top) - low) / (top - low)
         return round(BOTTOM - height * (BOTTOM - TOP), 1)
 
-    def x(time_us: int) -> float:
+    def x(time_us: float) -> float:
         return (time_us - path.start_us) / span
 
     parts = [_bands(path, x), f'<line class="ax" x2="100%" y1="{FLOOR}" y2="{FLOOR}"/>']
@@ -189,8 +191,7 @@ def _between(limit: float) -> float:
     return next((float(n) for n in (100, 10, 5, 2) if n < limit / 3), 0.0)
 
 
-def _bands(path: Path, x: object) -> str:
-    assert callable(x)
+def _bands(path: Path, x: Scale) -> str:
     parts = []
     last_label = -1.0
     for i, band in enumerate(path.bands):
@@ -208,23 +209,24 @@ def _bands(path: Path, x: object) -> str:
     return "".join(parts)
 
 
-def _curve(path: Path, points: Sequence[EvidencePoint], x: object, y: object) -> str:
-    assert callable(x)
-    assert callable(y)
+def _curve(path: Path, points: Sequence[EvidencePoint], x: Scale, y: Scale) -> str:
     line = " ".join(f"{x(p.time_us) * 100:.1f} {y(p.evidence)}" for p in points)
     last = points[-1]
-    at, height = x(last.time_us), y(last.evidence)
+    at, height, one = x(last.time_us), y(last.evidence), y(1.0)
     kind, dot = ("fl fail", "pt fail") if path.failed else ("ca", "ca")
     side = (
         f'class="now e" x="{_x(at - 0.015)}"' if at > 0.8 else f'class="now" x="{_x(at + 0.015)}"'
     )
+    baseline = max(height + 4, TOP + 4)
+    if 0 <= one - height < 18:  # not on the words "1: nothing known"
+        baseline = one + 13
     text = words.evidence(last.evidence) + ("" if path.ended else " now")
     return (
         f'<line class="dep" x1="{_x(at)}" x2="{_x(at)}" y1="0" y2="{FLOOR}"/>'
         f'<svg viewBox="0 0 100 {FLOOR}" height="{FLOOR}" preserveAspectRatio="none">'
         f'<path class="l {kind}" d="M{line}"/></svg>'
         f'<circle class="{dot}" cx="{_x(at)}" cy="{height}" r="4"/>'
-        f'<text {side} y="{height + 4 if height > TOP + 4 else TOP + 4}">{text}</text>'
+        f'<text {side} y="{baseline:.1f}">{text}</text>'
     )
 
 

@@ -28,6 +28,16 @@ NO_STORE = {"cache-control": "no-store"}
 Make = Callable[[Request], pages.Page]
 
 
+class _Static(StaticFiles):
+    """Files that browsers ask after each time (an ETag answers): an upgrade shows at once."""
+
+    def file_response(self, *args: Any, **more: Any) -> Response:
+        """Answer with the file."""
+        answer = super().file_response(*args, **more)
+        answer.headers["cache-control"] = "no-cache"
+        return answer
+
+
 class Console:
     """Pages and forms over one control."""
 
@@ -194,8 +204,9 @@ class Console:
                     "layout": page.context["layout"],
                 }
 
-            current()  # an unknown page is an error now, not in the middle of a stream
-            return events.page_stream(self.hub, current)
+            key = (request.url.path, request.url.query, viewer_of(request).may("operate"))
+            self.hub.once(key, current)  # an unknown page is an error now, not within the stream
+            return events.page_stream(self.hub, key, current)
 
         return answer
 
@@ -215,5 +226,5 @@ class Console:
                 Route(path, self._html(make), methods=["GET"]),
             ]
         found.append(Route("/rollouts/{id}", self.act, methods=["POST"]))
-        found.append(Mount("/static", StaticFiles(directory=STATIC)))
+        found.append(Mount("/static", _Static(directory=STATIC)))
         return found

@@ -6,13 +6,14 @@ Both end at once when the server closes, so that an open page never delays a shu
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.responses import StreamingResponse
 
+from redpoll.errors import RedpollError
 from redpoll.views import DecisionView
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 BACKLOG = 1000  # Decisions a slow reader may be behind before it is cut off
 HEARTBEAT_S = 5.0
 PAGE_S = 1.0
+STREAMS_MAX = 200  # open at the same time
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -33,6 +35,8 @@ class Hub:
         self._queues: set[asyncio.Queue[DecisionView | None]] = set()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._streams = 0
+        self._made: dict[Hashable, tuple[float, dict[str, Any]]] = {}
 
     def start(self) -> None:
         """Begin to listen to control."""
@@ -55,6 +59,7 @@ class Hub:
                     _end(queue)
                 else:
                     queue.put_nowait(decision)
+            self._made.clear()
             self._changed.set()
             self._changed = asyncio.Event()
 
@@ -65,6 +70,37 @@ class Hub:
                 await self._changed.wait()
         except TimeoutError:
             return
+
+    def once(self, key: Hashable, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``make`` answers, made once for all who look at the same page at the same time.
+
+        Rendering shares the loop with deciding: fifty open pages must not cost fifty times as much.
+        """
+        now_s = asyncio.get_running_loop().time()
+        found = self._made.get(key)
+        if found is None or now_s - found[0] > PAGE_S / 2:
+            self._made = {k: v for k, v in self._made.items() if now_s - v[0] <= PAGE_S}
+            self._made[key] = found = (now_s, make())
+        return found[1]
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """Count one open stream."""
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    def check_room(self) -> None:
+        """RP-108 where too many streams are open already."""
+        if self._streams >= STREAMS_MAX:
+            raise RedpollError(
+                "RP-108",
+                f"{STREAMS_MAX} event streams are open already; close some pages or readers; "
+                "pages work without.",
+                retry_after_s=5,
+            )
 
     async def decisions(self, after: str | None) -> AsyncIterator[DecisionView | None]:
         """Decisions newer than the id ``after``, then each as it is made; None: a heartbeat."""
@@ -113,38 +149,38 @@ def frame(data: bytes, *, event: str = "", event_id: str = "") -> bytes:
 
 def decision_stream(hub: Hub, after: str | None) -> StreamingResponse:
     """``GET /api/v1/events``."""
+    hub.check_room()
 
     async def body() -> AsyncIterator[bytes]:
-        yield b"retry: 1000\n: connected\n\n"
-        async for decision in hub.decisions(after):
-            if decision is None:
-                yield b": still here\n\n"
-            else:
-                yield frame(
-                    msgspec.json.encode(decision), event="decision", event_id=decision.decision_id
-                )
+        with hub.stream():
+            yield b"retry: 1000\n: connected\n\n"
+            async for decision in hub.decisions(after):
+                if decision is None:
+                    yield b": still here\n\n"
+                else:
+                    raw = msgspec.json.encode(decision)
+                    yield frame(raw, event="decision", event_id=decision.decision_id)
 
     return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)
 
 
-def page_stream(hub: Hub, render: Callable[[], dict[str, Any]]) -> StreamingResponse:
+def page_stream(hub: Hub, key: Hashable, render: Callable[[], dict[str, Any]]) -> StreamingResponse:
     """A page's parts, at once and then each that changed, once a second and at every Decision.
 
-    ``render`` answers ``{"parts": {name: html}, …}``; the rest is sent each time.
+    ``render`` answers ``{"parts": {name: html}, …}``; the rest is sent each time. Pages with the
+    same ``key`` are rendered once.
     """
+    hub.check_room()
 
     async def body() -> AsyncIterator[bytes]:
-        yield b"retry: 1000\n\n"
-        sent: dict[str, bytes] = {}
-        while not hub.closed:
-            page = render()
-            parts = {}
-            for name, html in page["parts"].items():
-                digest = hashlib.blake2b(html.encode(), digest_size=16).digest()
-                if sent.get(name) != digest:
-                    sent[name] = digest
-                    parts[name] = html
-            yield frame(msgspec.json.encode({**page, "parts": parts}))
-            await hub.changed(PAGE_S)
+        with hub.stream():
+            yield b"retry: 1000\n\n"
+            sent: dict[str, str] = {}
+            while not hub.closed:
+                page = hub.once(key, render)
+                parts = {n: html for n, html in page["parts"].items() if sent.get(n) != html}
+                sent.update(parts)
+                yield frame(msgspec.json.encode({**page, "parts": parts}))
+                await hub.changed(PAGE_S)
 
     return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)

@@ -15,11 +15,12 @@ from redpoll.web.pages import ACTIVE, Asked, Page, decision_data, frame
 if TYPE_CHECKING:
     from redpoll.control.service import Control
 
-FAILURES = 20  # looked through for what they have in common
+FAILURES = 8  # looked through for what they have in common
 SHOWN = 3
 STDERR_LINES = 40
 STDERR_SHOWN = 8
 DECISIONS = 100
+SHORT_US = 120_000_000  # of a step: then how long it took says more than its minutes
 AHEAD = 4  # the time axis reaches at most so many times as far as the rollout got
 
 
@@ -206,8 +207,11 @@ def _steps(view: RolloutView, now_us: int) -> list[ShownStep]:
             lasted = words.duration((now_us - (step.since_us or now_us)) / 1e6)
             shown.append(ShownStep(step.weight, "at", f"since {began}, {lasted}", on))
         else:
-            until = words.clock(after[0] if after else view.since_us, now_us)[:-3]
-            shown.append(ShownStep(step.weight, "done", f"{began} to {until}", on))
+            until_us = after[0] if after else view.since_us
+            when = f"{began} to {words.clock(until_us, now_us)[:-3]}"
+            if until_us - (step.since_us or 0) < SHORT_US:
+                when = f"{words.duration((until_us - (step.since_us or 0)) / 1e6)} from {began}"
+            shown.append(ShownStep(step.weight, "done", when, on))
     if not view.steps or view.steps[-1].weight < 1:
         warm = view.plan.get("keep_warm_s")
         kept = (
@@ -231,6 +235,8 @@ def _charts(view: RolloutView, curve: Sequence[EvidencePoint], now_us: int) -> l
         reached = max([view.since_us if ended else now_us, *(p.time_us for p in points)])
         bands = _bands(view, reached, ended)
         planned = bands[-1].end_us if bands and not ended else reached
+        if not ended:  # room for the words beside the last point
+            planned = max(planned, start + round(1.35 * (reached - start)))
         end = max(min(planned, start + AHEAD * (reached - start)), reached, start + 1)
         path = charts.Path(
             points=points,
