@@ -116,6 +116,7 @@ def test_a_frame_out_of_turn_ends_a_file(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content + content[size:])
     assert sequences(tmp_path) == [1, 2, *expected]
+    assert [entry.sequence for entry in follow_all(journal.follow())] == [1, 2, *expected]
 
 
 def test_a_foreign_file_is_no_stream_of_facts(tmp_path: Path) -> None:
