@@ -138,8 +138,21 @@ def test_a_table_given_twice_names_both_lines() -> None:
 
 def test_nesting_without_end_is_an_error_not_a_crash() -> None:
     """The parser's own depth has an end; so has ours."""
-    for text in ("a = " + "[" * 50_000, "a = " + "{b=" * 50_000, "[" + ".".join("a" * 5000) + "]"):
+    for text in ("a = " + "[" * 30_000, "a = " + "{b=" * 9_000, "[" + ".".join("a" * 5000) + "]"):
         assert problems(text)
+
+
+def test_a_line_without_end_is_an_error_before_anything_reads_it() -> None:
+    """``tomllib`` takes minutes for a key of a million dots; nobody writes such a line."""
+    (problem,) = problems(f"{MODEL}{'a.' * 500_000}b = 1\n")
+    assert problem.line == 3
+    assert "32768 at most" in problem.message
+
+
+def test_many_broken_lines_are_told_up_to_a_bound() -> None:
+    """Each costs a reading from the start."""
+    found = problems("".join(f"k{number} = v\n" for number in range(2000)))
+    assert len(found) == 50
 
 
 def test_lines_are_found_through_every_way_to_write_a_key() -> None:

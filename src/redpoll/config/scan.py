@@ -128,6 +128,8 @@ class _Scanner:
                 inner = quoted[1:-1]
                 parts.append(_ESCAPE.sub(_unescape, inner) if quoted[0] == '"' else inner)
             self._skip(_BLANK)
+            if len(parts) > _DEPTH:
+                raise _Lost
             if not self._take("."):
                 return tuple(parts)
 

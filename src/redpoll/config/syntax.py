@@ -16,12 +16,12 @@ from redpoll.config.problems import ConfigError, Problem, Report
 from redpoll.config.scan import Spots, scan
 
 MOST = 50  # syntax errors that are looked for
+MOST_CHARACTERS = 1 << 22  # that are read in looking for them: each costs a reading from the start
+LONGEST_LINE = 1 << 15  # characters; tomllib takes minutes for a key of a million dots
 
 _AT = re.compile(r" \(at line (\d+), column \d+\)\Z")
 _END = re.compile(r" \(at end of document\)\Z")
-_PAIR = re.compile(
-    r"""[ \t]*((?:[A-Za-z0-9_.-]|"[^"\n]*"|'[^'\n]*')+)[ \t]*=[ \t]*([^\n]*?)[ \t\r]*\Z"""
-)
+_PAIR = re.compile(r"""((?:[A-Za-z0-9_.-]|"[^"]*"|'[^']*')+)[ \t]*=[ \t]*(.*)\Z""")
 _WORD = re.compile(r"[A-Za-z_./:~-][^\"'#,{}\[\]=]*\Z")
 _VERSION = re.compile(r"\d+(?:\.\d+){2,}[\w.-]*\Z")
 
@@ -31,23 +31,28 @@ def read_toml(text: str, file: str) -> tuple[dict[str, Any], Report]:
 
     Raises :class:`ConfigError` where a fault makes the rest unreadable.
     """
+    lines = text.split("\n")
+    for number, written in enumerate(lines, 1):
+        if len(written) > LONGEST_LINE:
+            message = f"the line has {len(written)} characters, and {LONGEST_LINE} at most are read"
+            raise ConfigError([Problem(file, number, "", message)])
     spots = scan(text)
     report = Report(file, spots)
-    lines = text.split("\n")
+    left = MOST_CHARACTERS
     while True:
         try:
             return tomllib.loads("\n".join(lines)), report
         except RecursionError:
             problem = Problem(file, 0, "", "arrays or tables are nested too deeply")
             raise ConfigError([*report.problems, problem]) from None
-        except (
-            ValueError
-        ) as error:  # TOMLDecodeError is one; so are dates and numbers beyond Python
+        except ValueError as error:  # TOMLDecodeError, and numbers and dates beyond Python
             line, message = _explain(str(error), lines, spots)
             report.problems.append(Problem(file, line, "", message))
-            if line < 1 or line in report.muted or len(report.problems) >= MOST:
+            left -= sum(map(len, lines[:line]))
+            enough = len(report.problems) >= MOST or left < 0
+            if line < 1 or line in report.muted or enough:
                 raise ConfigError(report.problems) from None
-            if not _PAIR.match(lines[line - 1]) or _opens(lines[line - 1]):
+            if not _PAIR.match(lines[line - 1].strip()) or _opens(lines[line - 1]):
                 raise ConfigError(report.problems) from None
             report.muted.add(line)
             lines[line - 1] = ""
@@ -71,7 +76,7 @@ def _explain(error: str, lines: list[str], spots: Spots) -> tuple[int, str]:
     # A value that is missing is noticed at the line's end, which is told as the next line's start.
     line = max(1, min(line, len(lines)))
     written = lines[line - 1].strip()
-    pair = _PAIR.match(lines[line - 1])
+    pair = _PAIR.match(written)
     if what.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate", "Duplicate")):
         return line, _twice(written, pair, line, spots)
     if pair:
