@@ -84,10 +84,7 @@ class OpenBuckets:
             record[7] = kept
 
     def take(self, complete_us: int, known_us: int | None = None) -> list[tuple[int, Bucket]]:
-        """The buckets that end by ``complete_us`` and are whole, in order; see ``Evidence.close``.
-
-        By unit, requests come sorted by arrival.
-        """
+        """The buckets that end by ``complete_us`` and are whole, in order; see ``Evidence.close``."""
         known = NEVER if known_us is None else known_us
         whole = complete_us // BUCKET_US
         taken = []
@@ -109,8 +106,7 @@ class OpenBuckets:
     def _columns(self, ids: list[str]) -> Bucket:
         pop = self.open.pop
         records = [pop(prediction_id) for prediction_id in ids]
-        if self.by_unit:
-            records.sort(key=_arrival)
+        records.sort(key=_arrival)
         return Bucket(
             arm=np.array([record[3] for record in records], dtype=np.int64),
             weight=np.array([record[4] for record in records], dtype=np.float64),

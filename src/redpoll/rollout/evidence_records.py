@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from redpoll.catalog import Plan, Record
 from redpoll.errors import RedpollError
 from redpoll.stats.latency import LatencyReference
@@ -135,7 +137,7 @@ class ArmReading(Record, frozen=True, kw_only=True):
     version: str
     requests: int = 0
     bad: int = 0
-    by_status: dict[str, int] = {}
+    by_status: dict[str, int] = msgspec.field(default_factory=dict)
     p50_us: float | None = None  # of usable answers
     p95_us: float | None = None
 
@@ -149,7 +151,9 @@ class Reading(Record, frozen=True, kw_only=True):
     candidate: ArmReading
     requests: int = 0
     candidate_requests: int = 0
-    by_weight: dict[float, int] = {}  # weight -> candidate requests
+    by_weight: dict[float, int] = msgspec.field(
+        default_factory=dict
+    )  # weight -> candidate requests
     last_closed_us: int = 0  # everything that arrived before is counted
     open_requests: int = 0  # arrived, not yet counted
     oldest_open_us: int | None = None

@@ -42,7 +42,7 @@ UNCOUNTED = -1
 
 
 class Bucket(NamedTuple):
-    """Requests that count, with their answers: arrays [requests], by unit in order of arrival."""
+    """Requests that count, with their answers: arrays [requests] in order of arrival."""
 
     arm: Ints  # 0 stable, 1 candidate
     weight: Floats  # of the candidate, then in force
@@ -67,6 +67,10 @@ class Rule(Protocol):
 
     def classes_of(self, arm: Ints, status: Ints, latency_us: NDArray[Any]) -> Ints:
         """The class of each request, or UNCOUNTED. All [requests]."""
+        ...
+
+    def learn(self, bucket: Bucket) -> None:
+        """Note of a folded bucket what later ones need."""
         ...
 
     def fail_table(self, weight: float) -> Floats:
@@ -97,6 +101,9 @@ class ErrorRule:
         """Good, or whose bad one."""
         return np.where(status == OK, GOOD, BAD_STABLE + arm)
 
+    def learn(self, bucket: Bucket) -> None:
+        """Nothing."""
+
     def fail_table(self, weight: float) -> Floats:
         """Log factors [3, 6]."""
         return self._table(FAIL_RATIOS, weight, +1)
@@ -121,14 +128,17 @@ class ErrorRule:
 class LatencyRule:
     """Latencies. Classes: the reference's for the stable, then the reference's for the candidate.
 
-    ``errors_are_slow``: a request without a usable answer counts as the slowest, in both arms; else
-    (where a margin of errors is allowed) only time-outs and lost ones do, and other failures are
-    left out. A failure is never counted at its own time: a candidate that mends a fast error would
-    look slower.
+    ``errors_are_slow``: a request without a usable answer counts as the slowest, in both arms. Else
+    (where a margin of errors is allowed) only time-outs and lost ones do; another failure counts, in
+    both arms, as the stable's last usable answer of an earlier bucket did. To leave it out instead
+    would be wrong: an arm that fails less would have more of its requests counted, and while all are
+    slower (or faster) than the reference that alone would be evidence. Nor is a failure ever counted
+    at its own time: a candidate that mends a fast error would look slower.
     """
 
     def __init__(self, spec: GateSpec, reference: LatencyReference, errors_are_slow: bool) -> None:
         self.spec, self.reference = spec, reference
+        self.usual = UNCOUNTED  # the bin of the stable's last usable answer
         self._slow_errors = errors_are_slow
         self._scaled = scaled_edges(spec.margin_ratio or 1.0)
         tail = np.arange(reference.classes) >= reference.tail(0.05)
@@ -144,10 +154,20 @@ class LatencyRule:
         usable = status == OK
         if not usable.all():
             bins[~usable] = SLOWEST
+        if self._slow_errors:
+            return self.reference.classes_of(bins) + arm * self.reference.classes
+        failed = ~(usable | np.isin(status, SILENT))
+        bins[failed] = self.usual
         found = self.reference.classes_of(bins) + arm * self.reference.classes
-        if not self._slow_errors:
-            found[~(usable | np.isin(status, SILENT))] = UNCOUNTED
+        if self.usual == UNCOUNTED:
+            found[failed] = UNCOUNTED
         return found
+
+    def learn(self, bucket: Bucket) -> None:
+        """The stable's last usable answer."""
+        stable = np.flatnonzero((bucket.arm == 0) & (bucket.status == OK))
+        if stable.size:
+            self.usual = int(bins_of(bucket.latency_us[stable[-1]]))
 
     def fail_table(self, weight: float) -> Floats:
         """Log factors [2 * classes, 9]."""
@@ -183,10 +203,9 @@ class Side:
         self.at: Ints = np.full(rows, -1, dtype=np.int64)
         self.peak: Floats = np.zeros(rows)
 
-    def fold(self, increments: Floats, events: Ints, at: Ints) -> None:
-        """One bucket of each row; ``at`` is what to note where the limit is reached."""
-        self.wealth.fold(increments, events)
-        rows = np.nonzero((self.wealth.bound() >= self.log_limits) & (self.at < 0))[0]
+    def note(self, at: Ints) -> None:
+        """Note ``at`` [rows] where a limit is reached for the first time; -1: not now."""
+        rows = np.nonzero((self.wealth.bound() >= self.log_limits) & (self.at < 0) & (at >= 0))[0]
         if rows.size:
             value = self.wealth.log_evidence(rows)
             reached = value >= self.log_limits[rows]
@@ -237,13 +256,22 @@ class GateFold:
         if rule.pass_stakes is not None:
             self.passes = Side(rule.pass_stakes, log_limits, late)
 
-    def fold(self, fail: Floats, passing: Floats | None, events: Ints, at: Ints) -> None:
+    def fold(self, fail: Floats, passing: Floats | None, events: Ints) -> None:
         """One bucket of each row: summed log factors [rows, bets], bad events [rows]."""
-        self.fails.fold(fail, events, at)
+        self.fails.wealth.fold(fail, events)
         if self.passes is not None and passing is not None:
-            self.passes.fold(passing, events, at)
+            self.passes.wealth.fold(passing, events)
 
-    def fold_bucket(self, bucket: Bucket, at_us: int) -> None:
+    def note(self, at: Ints) -> None:
+        """Note ``at`` [rows] where a side reached its limit; -1 where the bucket may not decide.
+
+        Only a bucket with a request of the candidate may: the silence of one arm is no verdict.
+        """
+        self.fails.note(at)
+        if self.passes is not None:
+            self.passes.note(at)
+
+    def fold_bucket(self, bucket: Bucket) -> None:
         """A closed bucket of a single row. Counts first: the order of requests does not matter."""
         rule = self.rule
         found = rule.classes_of(bucket.arm, bucket.status, bucket.latency_us)
@@ -262,7 +290,7 @@ class GateFold:
             if passing is not None:
                 passing[0] += (rule.pass_table(weight)[some] * number).sum(axis=0)
         if fail.any():
-            self.fold(fail, passing, np.array([events]), np.array([at_us]))
+            self.fold(fail, passing, np.array([events]))
 
     def keep(self, rows: Ints) -> None:
         """Drop all rows but these: what a simulation does with runs that are over."""

@@ -11,6 +11,7 @@ from redpoll.errors import RedpollError, closest
 from redpoll.rollout.evidence_records import EvidenceSpec, GateSpec
 from redpoll.rollout.gate import (
     OK,
+    UNCOUNTED,
     Bucket,
     ErrorRule,
     GateFold,
@@ -70,11 +71,15 @@ class LiveGate:
         """
         if self.rule is None or self.fold is None:
             self._gather(bucket)
-        elif self.ledgers is None:
-            self.fold.fold_bucket(bucket, at_us)
+            return
+        if self.ledgers is None:
+            self.fold.fold_bucket(bucket)
         else:
             self.ledgers.open_due(requests, self.length)
-            fold_units(self.fold, self.ledgers, fresh(bucket, stale), at_us)
+            fold_units(self.fold, self.ledgers, fresh(bucket, stale))
+        self.rule.learn(bucket)
+        if bucket.arm.any():
+            self.fold.note(np.full(self.fold.fails.at.size, at_us, dtype=np.int64))
 
     def _gather(self, bucket: Bucket) -> None:
         """A first deploy: the stable's first 500 requests are the reference, and are not tested."""
@@ -106,12 +111,13 @@ class LiveGate:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        reference = self.rule.reference if isinstance(self.rule, LatencyRule) else None
+        latency = self.rule if isinstance(self.rule, LatencyRule) else None
         return {
             "fold": None if self.fold is None else self.fold.state(),
             "ledgers": None if self.ledgers is None else self.ledgers.state(),
             "gathered": self.gathered.tolist(),
-            "reference": reference,
+            "reference": None if latency is None else latency.reference,
+            "usual": UNCOUNTED if latency is None else latency.usual,
         }
 
     def restore(self, state: dict[str, Any], reference: LatencyReference | None) -> None:
@@ -119,6 +125,8 @@ class LiveGate:
         self.gathered = np.array(state["gathered"], dtype=np.int64)
         if self.rule is None and reference is not None:
             self._begin(LatencyRule(self.spec, reference, self.errors_are_slow))
+        if isinstance(self.rule, LatencyRule):
+            self.rule.usual = state["usual"]
         if self.fold is not None and state["fold"] is not None:
             self.fold.restore(state["fold"])
         if self.ledgers is not None and state["ledgers"] is not None:

@@ -134,7 +134,7 @@ def unit_gate(rule: Rule) -> GateFold:
     return GateFold(rule, np.array([test.share for test in TESTS]), late=False)
 
 
-def fold_units(gate: GateFold, ledgers: UnitLedgers, bucket: Bucket, at_us: int) -> None:
+def fold_units(gate: GateFold, ledgers: UnitLedgers, bucket: Bucket) -> None:
     """One bucket in order of arrival, requests of an older salt left out."""
     rule, rows = gate.rule, len(TESTS)
     found = rule.classes_of(bucket.arm, bucket.status, bucket.latency_us)
@@ -149,4 +149,4 @@ def fold_units(gate: GateFold, ledgers: UnitLedgers, bucket: Bucket, at_us: int)
         fail[row] += rule.fail_table(weights[at])[kinds[at]]
         if passing is not None:
             passing[row] += rule.pass_table(weights[at])[kinds[at]]
-    gate.fold(fail, passing, np.zeros(rows, dtype=np.int64), np.full(rows, at_us, dtype=np.int64))
+    gate.fold(fail, passing, np.zeros(rows, dtype=np.int64))

@@ -71,18 +71,22 @@ def simulate_errors(scenario: Scenario, runs: int, rng: np.random.Generator) -> 
         moved = rng.binomial(good, np.clip(of_candidate, 0.0, 1.0))
         left = parts.end[seg] - state.position
         over = moved >= left
+        if gate.passes is not None:  # what a failure of the stable proved, the next request notes
+            gate.note(np.where(moved > 0, state.position + 1, -1))
         if good_bets:
             # What is left of the lot until the segment ends; at most a lot is misjudged.
             share = np.where(over, np.minimum(left / np.maximum(moved, 1), 1.0), 1.0)
             reached = state.position + np.minimum(moved, np.ceil(left)).astype(np.int64)
-            _fold(gate, tables, seg, np.full(seg.size, GOOD), good * share, reached)
+            _fold(gate, tables, seg, np.full(seg.size, GOOD), good * share)
+            gate.note(np.where(moved > 0, reached, -1))
         state.position += np.where(over, np.ceil(left), moved).astype(np.int64)
         arm, bad = _draw(scenario, parts, state, chance, rng)
         happens = potential & ~over
         state.position += happens & (arm == 1)
         kind = np.where(happens & bad, BAD_STABLE + arm, GOOD)
         count = np.where(happens if good_bets else happens & bad, 1.0, 0.0)
-        _fold(gate, tables, seg, kind, count, state.position)
+        _fold(gate, tables, seg, kind, count)
+        gate.note(np.where(happens & (arm == 1), state.position, -1))
         state.segment = seg + (state.position >= parts.end[seg])
         rows = np.nonzero((state.segment < parts.end.size) & ~decided(gate))[0]
         if rows.size < 0.9 * state.ids.size or not rows.size:
@@ -119,13 +123,12 @@ def _fold(
     segment: Ints,
     kind: Ints,
     count: Floats,
-    at: Ints,
 ) -> None:
     """One bucket of each row with ``count`` requests of one class."""
     number = count[:, None]
     passing = None if tables[1] is None else tables[1][segment, kind] * number
     events = gate.rule.events[kind] * (count > 0)
-    gate.fold(tables[0][segment, kind] * number, passing, events, at)
+    gate.fold(tables[0][segment, kind] * number, passing, events)
 
 
 def simulate_reporting(
@@ -157,7 +160,8 @@ def simulate_reporting(
         counts = np.stack([requests - bad[0] - bad[1], bad[0], bad[1]])
         summed = np.einsum("cr,rcb->rb", counts, fail[seg])
         also = None if passing is None else np.einsum("cr,rcb->rb", counts, passing[seg])
-        gate.fold(summed, also, bad[0] + bad[1], state.position + waits.astype(np.int64))
+        gate.fold(summed, also, bad[0] + bad[1])
+        gate.note(np.where(candidate > 0, state.position + waits.astype(np.int64), -1))
         state.segment = seg + (state.position >= parts.end[seg])
         rows = np.nonzero((state.segment < parts.end.size) & ~decided(gate))[0]
         if rows.size < state.ids.size:

@@ -117,4 +117,5 @@ class _Model:
         row = (group * self.parts.weight.size + segment) * self.widest + kind
         position += arm
         passing = None if gate.passes is None else self.passing.take(row, axis=0)
-        gate.fold(self.fail.take(row, axis=0), passing, self.events[group, kind], position)
+        gate.fold(self.fail.take(row, axis=0), passing, self.events[group, kind])
+        gate.note(np.where(arm == 1, position, -1))

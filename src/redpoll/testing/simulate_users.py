@@ -24,6 +24,7 @@ class Visits(NamedTuple):
     kind: Ints  # class of the error gate
     step: Ints
     position: Ints  # candidate requests before
+    arm: Ints
 
 
 class Traffic:
@@ -87,6 +88,7 @@ def draw(traffic: Traffic, every: bool, rng: np.random.Generator) -> Visits:
         kind[keep],
         step[keep],
         position[keep].astype(np.int64),
+        arm[keep],
     )
 
 
@@ -116,16 +118,17 @@ def simulate_users(
     queues = [_queue(draw(traffic, bool(rule.bets[GOOD]), rng), traffic) for _ in range(runs)]
     pending = _by_turn(queues, tests)
     none = np.zeros(runs * tests, dtype=np.int64)
-    at = np.zeros(runs * tests, dtype=np.int64)
-    for rows, step, kind, position in pending:
+    for rows, step, kind, position, candidate in pending:
         increments = np.zeros((runs * tests, fail.shape[-1]))
         increments[rows] = fail[step, kind]
         also = None
         if gate.passes is not None:
             also = np.zeros((runs * tests, passing.shape[-1]))
             also[rows] = passing[step, kind]
-        at[rows] = position
-        gate.fold(increments, also, none, at)
+        gate.fold(increments, also, none)
+        at = np.full(runs * tests, -1, dtype=np.int64)
+        at[rows] = np.where(candidate, position, -1)
+        gate.note(at)
     outcome = Outcome(runs)
     outcome.failed = _first(gate.fails.at.reshape(runs, tests))
     if gate.passes is not None:
@@ -134,7 +137,7 @@ def simulate_users(
 
 
 def _queue(visits: Visits, traffic: Traffic) -> Ints:
-    """A run's bets: columns test, step, class, position, turn within the test."""
+    """A run's bets: columns test, step, class, position, arm, turn within the test."""
     found = bets(visits, traffic.length)
     index = np.fromiter((index for index, _ in found), dtype=np.int64, count=len(found))
     row = np.fromiter((row for _, row in found), dtype=np.int64, count=len(found))
@@ -142,17 +145,19 @@ def _queue(visits: Visits, traffic: Traffic) -> Ints:
     for test in range(len(TESTS)):
         mine = row == test
         turn[mine] = np.arange(int(mine.sum()))
-    return np.stack([row, visits.step[index], visits.kind[index], visits.position[index], turn])
+    columns = (visits.step, visits.kind, visits.position, visits.arm)
+    return np.stack([row, *(column[index] for column in columns), turn])
 
 
-def _by_turn(queues: list[Ints], tests: int) -> list[tuple[Ints, Ints, Ints, Ints]]:
-    """The n-th bet of every row, for each n: rows, steps, classes, positions."""
+def _by_turn(queues: list[Ints], tests: int) -> list[tuple[Ints, Ints, Ints, Ints, Ints]]:
+    """The n-th bet of every row, for each n: rows, steps, classes, positions, arms."""
     every = np.concatenate(
-        [np.vstack([q[0] + run * tests, q[1:]]) for run, q in enumerate(queues)], axis=1
+        [np.vstack([queue[0] + run * tests, queue[1:]]) for run, queue in enumerate(queues)], axis=1
     )
-    every = every[:, np.argsort(every[4], kind="stable")]
-    cuts = np.flatnonzero(np.diff(every[4])) + 1
-    return [(part[0], part[1], part[2], part[3]) for part in np.split(every, cuts, axis=1)]
+    every = every[:, np.argsort(every[5], kind="stable")]
+    cuts = np.flatnonzero(np.diff(every[5])) + 1
+    parts = np.split(every, cuts, axis=1)
+    return [(part[0], part[1], part[2], part[3], part[4]) for part in parts]
 
 
 def _first(at: Ints) -> Ints:
