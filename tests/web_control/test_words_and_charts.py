@@ -184,7 +184,28 @@ def test_what_all_failures_share_is_found_and_what_says_nothing_is_not():
     assert failing.shared([found[0]] * 5) == {}
     assert failing.shared([failure(None)] * 5) == {}
     marked = failing.line(found[0], {"b": "?"})
-    assert [(v.name, v.same) for v in marked] == [("a", False), ("c", False), ("b", True)]
+    assert [(v.name, v.marked) for v in marked] == [("b", True), ("a", False), ("c", False)]
+
+
+def test_what_an_error_names_comes_first():
+    """The value in quotes is what the model stumbled over; a line is two lines at most."""
+    wide = {f"column_{i}": ["some value"] for i in range(20)} | {"workclass": ["?"], "job": ["?"]}
+    found = msgspec.structs.replace(
+        failure(msgspec.json.encode(wide).decode()),
+        candidate_answer='{"error": "ValueError: unknown categories [\'?\'] in column 0"}',
+    )
+    line = failing.line(found, {"column_3": "some value"})
+    assert [(v.name, v.value) for v in line if v.marked] == [("workclass", "?"), ("job", "?")]
+    assert line[0].name == "workclass"
+    assert sum(len(v.name) + len(v.value) for v in line) <= failing.LINE_MAX
+
+
+def test_the_last_words_of_a_worker_are_its_error():
+    """Only the last call's block, and not the lines that only point."""
+    text = "loaded\n2026 call a failed\n  | Old: error\n2026 call b failed\n  | Traceback\n  |   f(x)\n  |     ~~^^^\n  | New: error\n"
+    assert failing.last_words(text) == "Traceback\n  f(x)\nNew: error"
+    assert failing.last_words("a\nb") == "a\nb"
+    assert failing.last_words("") == ""
 
 
 def test_titles_count_in_words():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from redpoll.views import FailureView
 from redpoll.web import words
 
 VALUE_MAX = 60  # characters of one value
-COLUMNS_MAX = 8  # shown of one request
+LINE_MAX = 80  # characters of one request: two lines
+STDERR_SHOWN = 5  # lines: the last frame of a traceback and its error
 SHARED_MAX = 3  # more columns than this in common say nothing
 FEW = (
     "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
@@ -19,12 +21,15 @@ FEW = (
 )  # fmt: skip
 
 
+_QUOTED = re.compile(r"'([^'\\n]{1,60})'|\"([^\"\\n]{1,60})\"")
+
+
 class Value(NamedTuple):
-    """One column of a failed request. ``same``: all the failures have this value."""
+    """One column of a failed request. ``marked``: the error names it, or all failures share it."""
 
     name: str
     value: str
-    same: bool
+    marked: bool
 
 
 def columns(failure: FailureView) -> dict[str, str]:
@@ -59,11 +64,24 @@ def shared(failures: Sequence[FailureView]) -> dict[str, str]:
 
 
 def line(failure: FailureView, same: Mapping[str, str]) -> list[Value]:
-    """What one request asked, what it shares with the others last and marked."""
+    """What one request asked, in two lines at most: first what its error names or all share."""
     found = columns(failure)
-    own = [Value(name, value, False) for name, value in found.items() if name not in same]
-    kept = own[: max(0, COLUMNS_MAX - len(same))]
-    return [*kept, *(Value(name, value, True) for name, value in same.items())]
+    named = set(_quoted(failure.candidate_answer or ""))
+    marked = {n for n, v in found.items() if v in named} or {n for n in found if n in same}
+    ordered = sorted(found, key=lambda name: name not in marked)  # stable: else as they came
+    shown: list[Value] = []
+    length = 0
+    for name in ordered:
+        length += len(name) + len(found[name]) + 3
+        if length > LINE_MAX and shown:
+            break
+        shown.append(Value(name, found[name], name in marked))
+    return shown
+
+
+def _quoted(text: str) -> list[str]:
+    """What stands in quotes in an error's text: values that the model stumbled over."""
+    return [one or two for one, two in _QUOTED.findall(answer(text))]
 
 
 def answer(raw: str | None) -> str:
@@ -78,6 +96,21 @@ def answer(raw: str | None) -> str:
         values = [v[0] if isinstance(v, list) and v else v for v in said.values()]
         return ", ".join(short(v) for v in values) or "nothing"
     return short(said)
+
+
+def last_words(stderr: str) -> str:
+    """What a worker said last: its last block, without the marks of where in a line.
+
+    Blocks begin with a line of their own; what belongs to one stands behind ``  | `` (see
+    :mod:`redpoll.host.logs`).
+    """
+    lines = stderr.rstrip().split("\n")
+    start = len(lines)
+    while start > 0 and lines[start - 1].startswith("  | "):
+        start -= 1
+    block = [line[4:] for line in lines[start:]] or lines
+    kept = [line for line in block if line.strip(" ^~")]
+    return "\n".join(kept[-STDERR_SHOWN:])
 
 
 def few(number: int) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ACTIVE = ("pending", "running", "paused")
 STATES = (*ACTIVE, "promoted", "rolled_back", "aborted", "superseded")
 RECENT_S = 12 * 3600  # a rollback stays in *Now*'s first sentence for a night
-NEWEST = 8
+NEWEST = 6
 
 
 class Page(NamedTuple):
@@ -79,7 +79,7 @@ def now(control: Control, asked: Asked) -> Page:
 def _title(needing: Sequence[dict[str, Any]], sentence: str) -> str:
     count = len(needing)
     if not count:
-        return "Now: nothing needs you"
+        return sentence.rstrip(".")
     return f"{count} to look at: {sentence}" if count == 1 else f"{count} to look at"
 
 
@@ -87,11 +87,11 @@ def _first_sentence(
     overview: Overview, needing: Sequence[dict[str, Any]], asked: Asked
 ) -> tuple[str, str]:
     """Severity and sentence: what needs a person, else the newest rollback, else calm."""
+    if needing:
+        ended = any(row["rollout"] and not row["active"] for row in needing)
+        return ("back" if ended else "warn"), overview.sentence
     if overview.facts_lost:
         return "warn", overview.sentence
-    if needing:
-        ended = [row for row in needing if row["rollout"] and not row["active"]]
-        return ("back" if ended else "warn"), overview.sentence
     fresh = [
         m.rollout
         for m in overview.models
@@ -99,7 +99,13 @@ def _first_sentence(
         and m.rollout.state == "rolled_back"
         and asked.now_us - m.rollout.since_us < RECENT_S * words.SECOND_US
     ]
-    return ("back" if fresh else "calm"), overview.sentence
+    if not fresh:
+        return "calm", overview.sentence
+    newest = max(fresh, key=lambda r: r.since_us)
+    when = words.clock(newest.since_us, asked.now_us)
+    return "back", (
+        f"{newest.model} {newest.version} was rolled back at {when} UTC; nothing needs you."
+    )
 
 
 def _model_row(model: ModelView, asked: Asked) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from redpoll.errors import RedpollError
-from redpoll.views import DecisionView, EvidencePoint, GateView, RolloutView, StepView
+from redpoll.views import DecisionView, EvidencePoint, GateView, Overview, RolloutView, StepView
 from redpoll.web import charts, failing, words
 from redpoll.web.pages import ACTIVE, Asked, Page, decision_data, frame
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 FAILURES = 8  # looked through for what they have in common
 SHOWN = 3
 STDERR_LINES = 40
-STDERR_SHOWN = 8
 DECISIONS = 100
 SHORT_US = 120_000_000  # of a step: then how long it took says more than its minutes
 AHEAD = 4  # the time axis reaches at most so many times as far as the rollout got
@@ -58,6 +57,7 @@ def rollout(control: Control, name: str, asked: Asked) -> Page:
         "frozen": frozen,
         "last": decisions[0] if decisions else None,
         "done": next((d for d in decisions if d.decision_id == asked.query.get("done")), None),
+        "newer": _newer(overview, view),
         "buttons": [] if frozen else words.buttons(view, _per_second(control, view)),
     }
     if frozen:
@@ -154,7 +154,8 @@ def _failing(control: Control, view: RolloutView, asked: Asked, frozen: bool) ->
         "failures": failures,
         "failures_title": failing.title(min(len(failures), SHOWN), bad, view.stable),
         "shared_columns": failing.shared(failures),
-        "stderr": "\n".join(stderr.rstrip().split("\n")[-STDERR_SHOWN:]),
+        "stderr": stderr,
+        "last_words": failing.last_words(stderr),
         "operator": asked.operator,
     }
 
@@ -162,6 +163,12 @@ def _failing(control: Control, view: RolloutView, asked: Asked, frozen: bool) ->
 def _per_second(control: Control, view: RolloutView) -> float:
     lately = control.model(view.model).requests_per_second
     return lately or sum(arm.requests_per_second for arm in view.arms)
+
+
+def _newer(overview: Overview, view: RolloutView) -> str:
+    """Name the model's newest rollout where it is another one."""
+    newest = next((m.rollout for m in overview.models if m.name == view.model), None)
+    return newest.id if newest and newest.id != view.id else ""
 
 
 def _worst(view: RolloutView) -> GateView | None:

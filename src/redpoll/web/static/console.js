@@ -10,7 +10,7 @@ let source = null, opened = 0, heard = 0, cut = false;
 function held() {
   const focus = document.activeElement;
   if (focus && focus !== main && main.contains(focus)) return focus;
-  return main.querySelector(":is(a, button, input, select, label):hover");
+  return main.querySelector(":is(a, button, input, select, label, summary):hover");
 }
 
 // Make `now` like `next` in place, so that focus, typed text and announcements survive.
@@ -18,7 +18,8 @@ function morph(now, next) {
   if (now.nodeType !== next.nodeType || now.nodeName !== next.nodeName) return now.replaceWith(next);
   if (now.nodeType === Node.TEXT_NODE && now.data !== next.data) now.data = next.data;
   if (now.nodeType !== Node.ELEMENT_NODE) return;
-  for (const { name } of [...now.attributes]) if (!next.hasAttribute(name)) now.removeAttribute(name);
+  for (const { name } of [...now.attributes])
+    if (!next.hasAttribute(name) && name !== "open") now.removeAttribute(name);
   for (const { name, value } of next.attributes)
     if (now.getAttribute(name) !== value) now.setAttribute(name, value);
   const old = [...now.childNodes], fresh = [...next.childNodes];
