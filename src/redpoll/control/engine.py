@@ -122,15 +122,11 @@ class Engine:
         if kept is not None:
             self.traffic.load(kept.traffic)
             self.deploys.load(kept.deploys)
-            for name, state in self.states.items():
-                mine, rollout = kept.watches.get(name), state.rollout
-                if mine is not None and rollout is not None and mine.id == rollout.id:
-                    try:
-                        self.watches[name] = Watch.load(rollout, mine)
-                    except ValueError as error:
-                        _log.warning("%s; the journal is folded again", error)
-                        kept = None
-                        break
+            try:
+                self._take_up(kept)
+            except ValueError as error:
+                _log.warning("%s; the journal is folded again", error)
+                kept = None
         if kept is None:
             self.watches.clear()
             self.traffic = Traffic()
@@ -143,6 +139,16 @@ class Engine:
             newest = max(entries, key=when).fact
             starts = [cursors_of(newest)] if isinstance(newest, Decision) else []
         return lowest(starts)
+
+    def _take_up(self, kept: checkpoint.Checkpoint) -> None:
+        """The watches of a checkpoint; of a rollout that ended, what was kept at its end."""
+        for name, state in self.states.items():
+            mine, rollout = kept.watches.get(name), state.rollout
+            if mine is None or rollout is None or mine.id != rollout.id:
+                continue
+            if not rollout.active and not mine.over:
+                mine = checkpoint.archived(self.data, rollout.id) or mine
+            self.watches[name] = Watch.load(rollout, mine)
 
     def close(self) -> None:
         """Keep what was folded, and end our stream."""
@@ -333,6 +339,10 @@ class Engine:
             return None
         watch = self.watches.get(state.name)
         if watch is None or watch.id != rollout.id:
+            kept = None if rollout.active else checkpoint.archived(self.data, rollout.id)
+            if kept is not None:
+                watch = self.watches[state.name] = Watch.load(rollout, kept)
+                return watch
             before = self.traffic.hour(state.name, rollout.stable, rollout.started_us)
             try:
                 watch = self.watches[state.name] = Watch(rollout, before)

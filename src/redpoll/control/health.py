@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import ssl
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from redpoll.catalog import Model, Record, Version
 from redpoll.host.paths import DataDir
@@ -16,6 +17,8 @@ from redpoll.host.paths import DataDir
 PROBE_TIMEOUT_S = 2.0
 PROBE_EVERY_S = 1.0
 PROBE_ANSWER_MAX = 4096
+
+_decoder = msgspec.json.Decoder(dict[str, dict[str, Any]])
 
 
 class VersionHealth(Record, frozen=True, kw_only=True):
@@ -40,11 +43,11 @@ class HealthBook:
 
     def refresh(self) -> None:
         """Read ``workers.json`` again where it changed."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
             found = self._data.workers.stat()
             stamp = (found.st_mtime_ns, found.st_ino)
             if stamp != self._stamp:
-                self._workers = json.loads(self._data.workers.read_bytes())
+                self._workers = _decoder.decode(self._data.workers.read_bytes())
                 self._stamp = stamp
 
     def version(self, model: str, version: Version) -> VersionHealth:

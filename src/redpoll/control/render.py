@@ -171,7 +171,8 @@ def _share(watch: Watch | None) -> float | None:
 
 
 def _gates(rollout: RolloutState, reading: Reading | None) -> tuple[GateView, ...]:
-    if reading is None:
+    decided = rollout.last.get("last_closed_us")
+    if reading is None or (not rollout.active and decided not in (None, reading.last_closed_us)):
         return tuple(
             GateView(
                 metric=str(gate["metric"]),

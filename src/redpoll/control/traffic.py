@@ -59,10 +59,13 @@ class VersionTraffic:
 
     def __init__(self) -> None:
         self.seconds: deque[Second] = deque(maxlen=WINDOW_S + 1)
+        self.first_s: int | None = None  # when it was first seen: a rate is over what is known
 
     def add(self, time_us: int, status: str, latency_us: int) -> None:
         """Count one live answer."""
         time_s = time_us // 1_000_000
+        if self.first_s is None:
+            self.first_s = time_s
         if not self.seconds or self.seconds[-1].time_s < time_s:
             self.seconds.append(Second(time_s))
         second = self.seconds[-1]  # streams interleave: a second early or late does no harm
@@ -90,8 +93,13 @@ class VersionTraffic:
             by_status=status,
             p50_ms=quantile_ms(bins, 0.5),
             p95_ms=quantile_ms(bins, 0.95),
-            requests_per_second=round(total / WINDOW_S, 3),
+            requests_per_second=round(total / self.span_s(now_us), 3),
         )
+
+    def span_s(self, now_us: int) -> int:
+        """The seconds that a rate is over: a minute, or since it was first seen."""
+        known = WINDOW_S if self.first_s is None else now_us // 1_000_000 - self.first_s
+        return min(WINDOW_S, max(1, known))
 
 
 class ModelTraffic:
@@ -182,10 +190,10 @@ class Traffic:
 
     def total(self, model: str, now_us: int) -> ArmView:
         """The last minute of a model, all versions together."""
-        return merge(
-            [one.view(name, now_us) for name, one in self.of(model).versions.items()],
-            self._bins(model, now_us),
-        )
+        mine = self.of(model).versions
+        span_s = max((one.span_s(now_us) for one in mine.values()), default=WINDOW_S)
+        views = [one.view(name, now_us) for name, one in mine.items()]
+        return merge(views, self._bins(model, now_us), span_s)
 
     def _bins(self, model: str, now_us: int) -> dict[int, int]:
         since = now_us // 1_000_000 - WINDOW_S
@@ -219,8 +227,8 @@ class Traffic:
                 mine.hours[version] = deque((tuple(x) for x in hour), maxlen=RATE_MINUTES)
 
 
-def merge(views: list[ArmView], bins: dict[int, int]) -> ArmView:
-    """Several versions' minutes as one."""
+def merge(views: list[ArmView], bins: dict[int, int], span_s: int) -> ArmView:
+    """Several versions' minutes as one; the rate is over ``span_s`` seconds."""
     status: dict[str, int] = {}
     for view in views:
         for key, count in view.by_status.items():
@@ -233,5 +241,5 @@ def merge(views: list[ArmView], bins: dict[int, int]) -> ArmView:
         by_status=status,
         p50_ms=quantile_ms(bins, 0.5),
         p95_ms=quantile_ms(bins, 0.95),
-        requests_per_second=round(total / WINDOW_S, 3),
+        requests_per_second=round(total / span_s, 3),
     )
