@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -39,7 +40,12 @@ def demo(
         folder=folder,
         requests_per_second=rate or REQUESTS_PER_SECOND,
     )
-    story = run(options, face.out.say)
-    lines = [f"{e.version} {e.state.replace('_', ' ')}: {e.sentence}" for e in story.acts]
+    # Ended from outside, it takes its server along, in order.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        story = run(options, face.out.say)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    lines = [f"{ending.rollout}: {ending.sentence}" for ending in story.acts]
     face.out.result(story.document(), "\n".join(lines))
     return OK if story.ok else FAILED

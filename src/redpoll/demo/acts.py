@@ -96,8 +96,8 @@ class Stage:
             if time.monotonic() > begun + ACT_MAX_S:
                 say(f"Still {now.state} after {ACT_MAX_S:g} s: {now.sentence}")
                 break
-            if time.monotonic() > status_at:
-                say(f"  {_standing(now)}")
+            if time.monotonic() > status_at and now.state != "pending":
+                self._narrator.more(_standing(now))
                 status_at = time.monotonic() + STATUS_EVERY_S
             time.sleep(0.2)
         as_it_must = now.state == act.must_end
@@ -125,10 +125,8 @@ class Stage:
         decisions = said["decisions"] if isinstance(said, dict) else said
         decisions = sorted(decisions, key=lambda d: (d["time_us"], d["decision_id"]))
         for decision in decisions[told:]:
-            mark = {"promoted": "PROMOTED", "rolled_back": "ROLLED BACK"}.get(
-                decision.get("to_state") or "", decision["action"]
-            )
-            self._narrator.say(f"{mark}: {decision['sentence']}")
+            mark = {"promoted": "PROMOTED: ", "rolled_back": "ROLLED BACK: "}
+            self._narrator.say(mark.get(decision["to_state"] or "", "") + decision["sentence"])
         return len(decisions)
 
     def _answered(self, version: str) -> int:
@@ -136,8 +134,10 @@ class Stage:
 
 
 def _standing(now: Rollout) -> str:
-    gates = "; ".join(
-        f"{g['metric'].replace('_', ' ')}: evidence {g['evidence']:.3g}, limit {g['limit']:.3g}"
+    """``20%: error rate undecided (evidence .5, limit 80), latency pass (…)``."""
+    gates = ", ".join(
+        f"{g['metric'].replace('_', ' ')} {g['answer']} "
+        f"(evidence {g['evidence']:.2g}, limit {g['limit']:.3g})"
         for g in now.gates
     )
-    return f"{now.state} at {percent(now.weight)}; {gates}" if gates else now.sentence
+    return f"at {percent(now.weight)}: {gates or now.sentence}"

@@ -33,6 +33,6 @@ class Narrator:
 
 
 def percent(share: float) -> str:
-    """``.5%``, ``14.9%``: a share as people write it, with one decimal."""
-    text = f"{100 * share:.1f}"
-    return f"{text.removeprefix('0') if text != '0.0' else '0'}%"
+    """``.5%``, ``14.9%``: ``20%``: a share as people write it."""
+    text = f"{100 * share:.1f}".removesuffix(".0")
+    return f"{text.removeprefix('0') or '0'}%"

@@ -19,12 +19,9 @@ STOP_S = 20.0
 
 # The server ends with the demo, however the demo ends.
 _SERVE = """\
-import sys
 from redpoll.host.lifeline import die_with_parent
-import signal
-die_with_parent(signal.SIGTERM)
+die_with_parent()
 from redpoll.cli.main import main
-sys.argv = ["redpoll", *sys.argv[1:]]
 main()
 """
 
