@@ -198,7 +198,7 @@ def test_operational_settings_of_a_version_may_change() -> None:
     )  # fmt: skip
     found = again(applied(CHURN), replace(CHURN, versions=(after,)))
     assert sentences(found) == (
-        "churn: v1: workers 1 → 2; threads 1 → 4; load 60 → 90; kill_after 30 → 1; "
+        "churn: v1: workers 1 → 2; threads 1 → 4; load 60s → 90s; kill_after 30s → 1s; "
         "timeout_ms 5000 → 10; pool changed (idle); resend true → false"
     )
     assert found.catalog.models["churn"].model.versions[0] == after

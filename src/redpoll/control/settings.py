@@ -139,13 +139,14 @@ def _quoted(name: str) -> str:
 
 def _differences(before: Record, after: Record, fields: Collection[str]) -> list[str]:
     return [
-        _difference(_FILE_NAMES.get(field, field), getattr(before, field), getattr(after, field))
+        _difference(field, getattr(before, field), getattr(after, field))
         for field in fields
         if getattr(before, field) != getattr(after, field)
     ]
 
 
-def _difference(name: str, before: Any, after: Any) -> str:
+def _difference(field: str, before: Any, after: Any) -> str:
+    name = _FILE_NAMES.get(field, field)
     if isinstance(before, Record) and isinstance(after, Record):
         inner = [
             field
@@ -154,7 +155,8 @@ def _difference(name: str, before: Any, after: Any) -> str:
         ]
         return f"{name} changed ({', '.join(_plain(field) for field in inner)})"
     if _short(before) and _short(after):
-        return f"{name} {_show(before)} → {_show(after)}"
+        unit = "s" if field.endswith("_s") else ""
+        return f"{name} {_show(before)}{unit} → {_show(after)}{unit}"
     return f"{name} changed"
 
 
