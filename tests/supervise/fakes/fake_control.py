@@ -1,0 +1,5 @@
+"""A control that only pretends."""
+
+from fake_service import serve
+
+serve("control")
