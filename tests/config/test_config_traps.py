@@ -58,6 +58,14 @@ def test_an_unquoted_dot_in_a_version_is_explained(text: str) -> None:
     assert '[models.churn.versions."1.10"]' in found[0].message
 
 
+def test_a_version_that_could_not_be_read_is_not_also_missing_as_live() -> None:
+    """One mistake, one error."""
+    (problem,) = problems(
+        '[models.churn]\nlive = "1.10"\n[models.churn.versions.1.10]\nbackend = "sklearn:m"\n'
+    )
+    assert problem.line == 3
+
+
 def test_longer_versions_with_dots_are_put_together_again() -> None:
     """``v1.2.3`` was meant, whatever tables TOML made of it."""
     (problem,) = problems('[models.churn.versions.v1.2.3]\nbackend = "sklearn:m"\n')

@@ -107,7 +107,8 @@ def _live(node: Node, versions: tuple[Version, ...]) -> str | None:
         what = f"{show(value)} to TOML" if raw != show(value) else "a number to TOML"
         node.wrong("live", f'{raw} is {what}, and a version is a name; write live = "{raw}"')
         return None
-    if value not in names:
+    if value not in names and len(names) == len(node.items("versions")):
+        # Where a version could not be read, that was told, and it may well be the one meant here.
         known = ", ".join(f'"{name}"' for name in names[:8]) or "none"
         node.wrong(
             "live",
