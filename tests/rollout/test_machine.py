@@ -345,7 +345,7 @@ def test_what_is_possible_is_what_is_accepted():
     promoted = take(running(), commands.command(running(), "promote", asked(T0, full=True)))
     failed = step(running(), reading(T0 + 1, {0.1: 7}, fails=("latency",)), T0 + 1)
     for state in (started(), running(), tell(running(), "pause"), promoted, failed):
-        offered = set(commands.possible(state))
+        offered = set(commands.possible(state, T0 + 5))
         for name in ("pause", "resume", "promote", "abort"):
             try:
                 commands.command(state, name, asked(T0 + 5))
@@ -353,4 +353,4 @@ def test_what_is_possible_is_what_is_accepted():
             except RedpollError:
                 accepted = False
             assert accepted == (name in offered), (state.rollout.state, name)
-    assert "rollback" in commands.possible(promoted) and "retry" in commands.possible(failed)
+    assert "rollback" in commands.possible(promoted, T0 + 5) and "retry" in commands.possible(failed, T0 + 5)

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from redpoll.catalog import Record
-from redpoll.control.watch import WatchState
+from redpoll.control.watch import Watch, WatchState
 from redpoll.host.paths import DataDir, replace
 from redpoll.journal.port import Journal
-from redpoll.rollout.machine_state import ModelState
+from redpoll.rollout.machine_state import ModelState, RolloutState
 
 FORMAT = 1
 
@@ -72,17 +72,46 @@ def _unfit(found: Checkpoint, journal: Journal, states: Mapping[str, ModelState]
     return ""
 
 
-def archive(data: DataDir, state: WatchState) -> None:
-    """Keep what is known of a rollout that ended, under its id."""
-    folder = data.views / "rollouts"
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / f"{state.id}.msgpack", msgspec.msgpack.encode(state))
+def watches(data: DataDir, found: Checkpoint, states: Mapping[str, ModelState]) -> dict[str, Watch]:
+    """The watches of a checkpoint; of a rollout that ended since, what was kept at its end.
+
+    ``ValueError`` where one cannot be read.
+    """
+    loaded: dict[str, Watch] = {}
+    archive = Archive(data)
+    for name, state in states.items():
+        mine, rollout = found.watches.get(name), state.rollout
+        if mine is None or rollout is None or mine.id != rollout.id:
+            continue
+        ended = None if rollout.active or mine.over else archive.watch(rollout)
+        loaded[name] = ended or Watch.load(rollout, mine)
+    return loaded
 
 
-def archived(data: DataDir, rollout_id: str) -> WatchState | None:
-    """What was kept of a rollout; None where nothing was, or it cannot be read."""
-    try:
-        raw = (data.views / "rollouts" / f"{rollout_id}.msgpack").read_bytes()
-        return msgspec.msgpack.decode(raw, type=WatchState)
-    except (OSError, msgspec.MsgspecError):
-        return None
+class Archive:
+    """What is known of rollouts that ended, one file each."""
+
+    CACHED = 50
+
+    def __init__(self, data: DataDir) -> None:
+        self._folder = data.views / "rollouts"
+        self._known: dict[str, Watch] = {}
+
+    def keep(self, watch: Watch) -> None:
+        """Write down what is known of a rollout at its end."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        content = msgspec.msgpack.encode(watch.state())
+        replace(self._folder / f"{watch.id}.msgpack", content)
+
+    def watch(self, rollout: RolloutState) -> Watch | None:
+        """What was kept of a rollout; None where nothing was, or it cannot be read."""
+        if rollout.id not in self._known:
+            try:
+                raw = (self._folder / f"{rollout.id}.msgpack").read_bytes()
+                kept = Watch.load(rollout, msgspec.msgpack.decode(raw, type=WatchState))
+            except (OSError, ValueError, msgspec.MsgspecError):
+                return None
+            while len(self._known) >= self.CACHED:
+                del self._known[next(iter(self._known))]
+            self._known[rollout.id] = kept
+        return self._known[rollout.id]

@@ -18,6 +18,7 @@ import msgspec
 from redpoll.catalog import Model
 from redpoll.clock import Clock, SystemClock
 from redpoll.control import checkpoint, publish
+from redpoll.control.condition import condition
 from redpoll.control.deploys import Deploys
 from redpoll.control.health import HealthBook
 from redpoll.control.signals import Signals
@@ -38,7 +39,6 @@ from redpoll.views import DecisionView
 DECISIONS_KEPT = 2000
 POLL_ENTRIES = 5000
 SAVE_EVERY_S = 5.0
-ARCHIVE_CACHED = 50
 NEVER_US = 2**62
 
 _log = logging.getLogger("redpoll.control")
@@ -71,6 +71,7 @@ class Engine:
         self.publisher = publish.Publisher(data)
         self.on_decision: list[Callable[[DecisionView], None]] = []
         self.signals = Signals(data)
+        self.trouble = ""  # why the newest step failed; empty: it did not
         self.as_of_us = 0
         self.opened_us = 0
         self._folded: dict[str, int] = {}  # stream -> sequence of its newest folded Decision
@@ -79,7 +80,7 @@ class Engine:
         self._waiting: list[tuple[str, int, Action]] = []  # appended, not yet synced
         self._published: tuple[object, ...] = ()  # what the newest table was made from
         self._republish_us = 0  # when it changes by time alone: something is kept warm no longer
-        self._archive: dict[str, Watch | None] = {}
+        self._archive = checkpoint.Archive(data)
         self._save_us = 0  # when the next checkpoint is due
         self.writer: Writer
         self.follower: Follower
@@ -123,7 +124,7 @@ class Engine:
             self.traffic.load(kept.traffic)
             self.deploys.load(kept.deploys)
             try:
-                self._take_up(kept)
+                self.watches = checkpoint.watches(self.data, kept, self.states)
             except ValueError as error:
                 _log.warning("%s; the journal is folded again", error)
                 kept = None
@@ -139,16 +140,6 @@ class Engine:
             newest = max(entries, key=when).fact
             starts = [cursors_of(newest)] if isinstance(newest, Decision) else []
         return lowest(starts)
-
-    def _take_up(self, kept: checkpoint.Checkpoint) -> None:
-        """The watches of a checkpoint; of a rollout that ended, what was kept at its end."""
-        for name, state in self.states.items():
-            mine, rollout = kept.watches.get(name), state.rollout
-            if mine is None or rollout is None or mine.id != rollout.id:
-                continue
-            if not rollout.active and not mine.over:
-                mine = checkpoint.archived(self.data, rollout.id) or mine
-            self.watches[name] = Watch.load(rollout, mine)
 
     def close(self) -> None:
         """Keep what was folded, and end our stream."""
@@ -177,14 +168,7 @@ class Engine:
         watch = self.watches.get(rollout.model)
         if watch is not None and watch.id == rollout.id:
             return watch
-        if rollout.active:
-            return None
-        if rollout.id not in self._archive:
-            kept = checkpoint.archived(self.data, rollout.id)
-            while len(self._archive) >= ARCHIVE_CACHED:
-                del self._archive[next(iter(self._archive))]
-            self._archive[rollout.id] = Watch.load(rollout, kept) if kept is not None else None
-        return self._archive[rollout.id]
+        return None if rollout.active else self._archive.watch(rollout)
 
     # one step
     def tick(self) -> bool:
@@ -238,21 +222,7 @@ class Engine:
         """What the machine is told about the two versions."""
         stored = self.catalog.models.get(rollout.model)
         versions = stored.model.versions if stored else ()
-        version = next((one for one in versions if one.name == rollout.version), None)
-        if version is None:
-            detail = f"{rollout.version} is not in the catalog any more"
-            return Health(ready=False, detail=detail)
-        found = self.health.version(rollout.model, version)
-        return Health(
-            ready=found.ready,
-            detail=found.detail,
-            load_s=version.load_s,
-            since_us=self.opened_us,
-            crashes=self.deploys.crashes(rollout.model, rollout.version, rollout.running_since_us),
-            changed=self.deploys.changed(
-                rollout.model, (rollout.version, rollout.stable), rollout.evidence_since_us
-            ),
-        )
+        return condition(rollout, versions, self.health, self.deploys, self.opened_us)
 
     # deciding
     def perform(self, actions: Sequence[Action]) -> None:
@@ -339,10 +309,10 @@ class Engine:
             return None
         watch = self.watches.get(state.name)
         if watch is None or watch.id != rollout.id:
-            kept = None if rollout.active else checkpoint.archived(self.data, rollout.id)
+            kept = None if rollout.active else self._archive.watch(rollout)
             if kept is not None:
-                watch = self.watches[state.name] = Watch.load(rollout, kept)
-                return watch
+                self.watches[state.name] = kept
+                return kept
             before = self.traffic.hour(state.name, rollout.stable, rollout.started_us)
             try:
                 watch = self.watches[state.name] = Watch(rollout, before)
@@ -352,5 +322,5 @@ class Engine:
         ended = not watch.over and not rollout.active
         watch.follow(rollout)
         if ended:
-            checkpoint.archive(self.data, watch.state())
+            self._archive.keep(watch)
         return watch

@@ -17,9 +17,11 @@ from redpoll.rollout.evidence_records import ArmReading, Reading
 from redpoll.rollout.machine import step_requests
 from redpoll.rollout.machine_fold import plain
 from redpoll.rollout.machine_state import ModelState, RolloutState
-from redpoll.rollout.plan import weight_of
+from redpoll.rollout.plan import duration, weight_of
 from redpoll.store.artifacts import fingerprint
 from redpoll.views import ArmView, GateView, ModelView, Overview, RolloutView, StepView
+
+OLD_S = 10.0  # evidence older than that is said on every page
 
 
 def overview(engine: Engine) -> Overview:
@@ -27,10 +29,13 @@ def overview(engine: Engine) -> Overview:
     now_us = engine.clock.now_us()
     models = tuple(model_view(engine, model) for _, model in engine.models())
     needs = [model.needs for model in models if model.needs]
+    alerts = [*needs, *_troubles(engine, now_us)]
     if not models:
         sentence = "There is no model yet; apply a redpoll.toml."
-    elif needs:
-        sentence = needs[0] if len(needs) == 1 else f"{len(needs)} models need you: {needs[0]}"
+    elif len(needs) > 1:
+        sentence = f"{len(needs)} models need you: {needs[0]}"
+    elif alerts:
+        sentence = alerts[0]
     else:
         sentence = "Nothing needs you."
     return Overview(
@@ -39,9 +44,24 @@ def overview(engine: Engine) -> Overview:
         as_of_us=engine.as_of_us,
         age_s=age_s(engine, now_us),
         facts_lost=engine.signals.facts_lost,
-        alerts=tuple(needs),
+        alerts=tuple(alerts),
         decisions=tuple(reversed(list(engine.decisions)[-20:])),
     )
+
+
+def _troubles(engine: Engine, now_us: int) -> list[str]:
+    """What is wrong with redpoll itself."""
+    found = []
+    if engine.trouble:
+        found.append(f"Control cannot go on: {engine.trouble}")
+    if age_s(engine, now_us) > OLD_S:
+        found.append(
+            f"The newest evidence is {duration(age_s(engine, now_us))} old: a gateway stands still,"
+            " or control cannot follow. Nothing is decided meanwhile."
+        )
+    if engine.signals.facts_lost:
+        found.append(f"{engine.signals.facts_lost:,} facts could not be written to the journal.")
+    return found
 
 
 def age_s(engine: Engine, now_us: int) -> float:
@@ -69,11 +89,20 @@ def model_view(engine: Engine, model: Model) -> ModelView:
         p95_ms=total.p95_ms,
         unit_share=share if of and model.unit != "request" else None,
         sentence=sentences.model_line(state, shown.sentence if shown else "", now_us),
-        needs=sentences.needs(state),
+        needs=sentences.needs(state) or _down(engine, model, state),
         rollout=shown,
         arms=engine.traffic.view(model.name, names, now_us),
         versions=version_rows(engine, model),
     )
+
+
+def _down(engine: Engine, model: Model, state: ModelState) -> str:
+    """The live version does not answer: the one thing that cannot wait."""
+    live = next((one for one in model.versions if one.name == state.live), None)
+    health = engine.health.version(model.name, live) if live is not None else None
+    if health is None or health.ready or health.state not in ("backoff", "unreachable"):
+        return ""
+    return f"{state.live}, which is live for {model.name}, does not answer: {health.detail}."
 
 
 def version_rows(engine: Engine, model: Model) -> tuple[dict[str, Any], ...]:
@@ -137,7 +166,7 @@ def rollout_view(engine: Engine, state: ModelState, rollout: RolloutState) -> Ro
         plan=msgspec.to_builtins(rollout.plan),
         spec_digest=rollout.spec_digest,
         false_alarm=sentences.false_alarm(rollout),
-        actions=possible(state) if newest else (),
+        actions=possible(state, now_us) if newest else (),
         shared_causes=causes.sentences(rollout, watch, engine.deploys),
         gateways=_gateways(engine, state),
         observed_share=_share(watch),

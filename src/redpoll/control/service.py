@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from redpoll.catalog import Config, Plan, Version
 from redpoll.clock import Clock
-from redpoll.control import applying, asking, publish, render
-from redpoll.control.engine import Engine
+from redpoll.control import applying, asking, publish, render, timeline
+from redpoll.control.engine import DECISIONS_KEPT, Engine
 from redpoll.control.events import Events
 from redpoll.control.failures import FailureBook
+from redpoll.control.loops import Loops
 from redpoll.control.meters import Meters
 from redpoll.errors import RedpollError
 from redpoll.host.lock import FileLock, acquire
@@ -38,11 +38,6 @@ from redpoll.views import (
     RolloutView,
 )
 
-POLL_S = 0.05
-PROBE_S = 0.25
-
-_log = logging.getLogger("redpoll.control")
-
 
 class Control:
     """One controller on one data folder."""
@@ -60,7 +55,7 @@ class Control:
         self._events = Events()
         self.engine.on_decision.append(self._events.tell)
         self._failures = FailureBook(journal)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops: Loops | None = None
         self._lock: FileLock | None = None
 
     # life
@@ -76,46 +71,17 @@ class Control:
         except BaseException:
             self._lock.release()
             raise
-        loops = (self._follow(), self._probe(), self._each_second(meters))
-        self._tasks = [asyncio.create_task(one) for one in loops]
+        self._loops = Loops(self.engine, meters)
 
     async def stop(self) -> None:
         """End the loop and every ``events()``, and keep what was folded."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._loops is not None:
+            await self._loops.stop()
         self._events.tell(None)
         with contextlib.suppress(RedpollError, OSError):
             self.engine.close()
         if self._lock is not None:
             self._lock.release()
-
-    async def _follow(self) -> None:
-        while True:
-            more = False
-            try:
-                more = self.engine.tick()
-            except RedpollError as error:
-                _log.error("%s", error)
-            except Exception:
-                _log.exception("control's loop made a mistake and goes on")
-            await asyncio.sleep(0 if more else POLL_S)
-
-    async def _probe(self) -> None:
-        while True:
-            await self.engine.health.probe(self.engine.models())
-            await asyncio.sleep(PROBE_S)
-
-    async def _each_second(self, meters: Meters) -> None:
-        while True:
-            try:
-                self.engine.signals.refresh()
-                meters.save()
-                if not self.engine.data.routes.exists():
-                    self.engine.publish(again=True)
-            except OSError as error:
-                _log.error("metrics or routes could not be written: %s", error)
-            await asyncio.sleep(1.0)
 
     # what faces read
     def overview(self) -> Overview:
@@ -141,8 +107,9 @@ class Control:
 
     def decisions(self, name: str | None = None, limit: int = 50) -> tuple[DecisionView, ...]:
         """The newest Decisions of a rollout, of a model, or of all, newest first."""
-        mine = [d for d in self.engine.decisions if name in (None, d.model, d.subject_id)]
-        return tuple(reversed(mine[-limit:])) if limit > 0 else ()
+        kept = self.engine.decisions
+        whole = len(kept) < DECISIONS_KEPT
+        return timeline.newest(kept, whole, self.engine.journal, name, limit)
 
     def curve(self, rollout_id: str) -> tuple[EvidencePoint, ...]:
         """How each gate's evidence came to where it is, in order of time."""

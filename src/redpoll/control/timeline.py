@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from redpoll.facts import Decision, Entry
+from redpoll.journal.port import Journal
 from redpoll.rollout.machine_fold import read_evidence
 from redpoll.views import DecisionView
 
@@ -37,6 +38,30 @@ def decision_view(model: str, decision: Decision, time_us: int) -> DecisionView:
         cursors=cursors_of(decision),
         spec_digest=decision.spec_digest,
     )
+
+
+def newest(
+    kept: Sequence[DecisionView], whole: bool, journal: Journal, name: str | None, limit: int
+) -> tuple[DecisionView, ...]:
+    """The newest of a rollout, a model or all (None), newest first.
+
+    ``kept``: those in memory, oldest first; ``whole``: there were no others. Else the journal is
+    read where they do not suffice.
+    """
+    mine = [one for one in kept if name in (None, one.model, one.subject_id)]
+    if len(mine) < limit and not whole:
+        mine = read(journal, name)
+    return tuple(mine[: -limit - 1 : -1]) if limit > 0 else ()
+
+
+def read(journal: Journal, name: str | None) -> list[DecisionView]:
+    """All Decisions of a rollout, a model or everything (None) from the journal, oldest first."""
+    entries = sorted(journal.read(kinds=["decision"], raw=False), key=when)
+    return [
+        decision_view(entry.model, entry.fact, when(entry)[0])
+        for entry in entries
+        if isinstance(entry.fact, Decision) and name in (None, entry.model, entry.fact.subject_id)
+    ]
 
 
 def cursors_of(decision: Decision) -> dict[str, int]:

@@ -59,7 +59,7 @@ class Asked(Record, frozen=True, kw_only=True):
     reading: Reading | None = None
 
 
-def possible(state: ModelState) -> tuple[str, ...]:
+def possible(state: ModelState, now_us: int) -> tuple[str, ...]:
     """What can be asked about the newest rollout now, of NAMES and ``rollback``."""
     rollout = state.rollout
     if rollout is None:
@@ -70,7 +70,8 @@ def possible(state: ModelState) -> tuple[str, ...]:
             found.append("promote")
         return (*found, "abort")
     if rollout.state == "promoted":
-        return ("rollback",) if state.live == rollout.version else ()
+        back = within_window(state, rollout.plan.rollback_window_s, now_us)
+        return ("rollback",) if rollout.stable in back else ()
     return ("retry",) if rollout.version != state.live else ()
 
 
@@ -143,7 +144,7 @@ def command(state: ModelState, name: str, asked: Asked) -> tuple[Action, ...]:
         )
     rollout = state.active
     if rollout is None:
-        raise RedpollError("RP-402", _ended(state))
+        raise RedpollError("RP-402", _ended(state, asked.now_us))
     return (_COMMANDS[name](rollout, asked),)
 
 
@@ -338,12 +339,12 @@ def _switch(state: ModelState, action: str, version: str, sentence: str, asked: 
     return Decide(model=state.name, decision=decision)
 
 
-def _ended(state: ModelState) -> str:
+def _ended(state: ModelState, now_us: int) -> str:
     if state.rollout is None:
         return f"{state.name} has no rollout; start one with `redpoll rollout start`."
     return (
         f"{state.rollout.id} is {state.rollout.state} already. What can be done now:"
-        f" {', '.join(possible(state)) or 'start another rollout'}."
+        f" {', '.join(possible(state, now_us)) or 'start another rollout'}."
     )
 
 

@@ -161,11 +161,11 @@ def _split(rollout: RolloutState, reading: Reading | None, now_us: int) -> Actio
         return None
     if reading.split_log_evidence < reading.split_log_limit:
         return None
+    seen = reading.split_sentence or "The arms' counts do not fit the share that was drawn."
     sentence = (
-        f"Paused at {percent(rollout.weight)}: the arms' counts do not fit the share that was"
-        " drawn (evidence 1,000; chance alone reaches that in at most 1 rollout of 1,000), so"
-        " nothing that compares the arms can be trusted. Look for requests that are lost, repeated"
-        " or moved on one side."
+        f"Paused at {percent(rollout.weight)}. {seen} Evidence 1,000; chance alone reaches that in at"
+        " most 1 rollout of 1,000, so nothing that compares the arms can be trusted. Look for"
+        " requests that are lost, repeated or moved on one side."
     )
     return decide(rollout, "pause", "paused", now_us, sentence, reading=reading, cause=SPLIT)
 

@@ -28,7 +28,7 @@ PERSON, STEP, GATE, SPLIT, CHANGED, RESTARTS = (
 )
 
 LINGER_US = 10_000_000  # a version that lost its traffic finishes what it was asked before it stops
-ENDED_KEPT = 50  # ended rollouts a model remembers beside the newest
+ENDED_KEPT = 200  # ended rollouts a model remembers beside the newest
 
 
 class RolloutState(Record, frozen=True, kw_only=True):
