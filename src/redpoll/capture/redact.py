@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -62,9 +63,8 @@ def _scalars(values: Any) -> list[Any]:
 
 def _spellings(text: str) -> set[str]:
     """A text as it stands, as JSON writes it and as Python's ``repr`` does."""
-    dumped = msgspec.json.encode(text).decode("utf-8", "replace")
-    found = {text, dumped[1:-1], repr(text)[1:-1], ascii(text)[1:-1]}
-    return found | {text.strip()}
+    written = (json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text), ascii(text))
+    return {text, text.strip(), *(quoted[1:-1] for quoted in written)}
 
 
 def _written(value: float) -> set[str]:

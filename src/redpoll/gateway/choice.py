@@ -27,7 +27,7 @@ def choose(call: Call, served: Served) -> Lane:
             )
         return live
     candidate = served.candidate
-    if candidate is None:
+    if candidate is None or call.rows == 0:  # no rows: nobody is asked, nothing is shown
         return live
     if (
         fraction(served.salt, unit if served.sticky and unit else call.prediction_id)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from redpoll.errors import RedpollError
 from redpoll.facts import Answer, Fact, Outcome, Request
 from redpoll.gateway.call import Call
-from redpoll.host.counters import Counters
+from redpoll.host.counters import Cell, Counters
 from redpoll.journal.port import Writer
 
 log = logging.getLogger("redpoll.gateway")
@@ -42,7 +42,7 @@ class Recorder:
         self._replies: list[Call] = []
         self._scheduled = False
         self._counters = counters
-        self._facts = {
+        self._facts: dict[type[Fact], Cell] = {
             kind: counters.cell("redpoll_journal_facts_total", (kind.__name__.lower(),))
             for kind in (Request, Answer, Outcome)
         }
