@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -69,6 +70,7 @@ class Transport:
         self._timeout_s = timeout_s
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._idle)  # for whoever forgets to close
 
     def request(
         self,
@@ -119,9 +121,7 @@ class Transport:
     def close(self) -> None:
         """Close the idle connections. The transport may be used again."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+            _close_all(self._idle)
 
     def open_stream(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         """A GET whose body the caller reads as it comes (server-sent events), and closes."""
@@ -193,9 +193,7 @@ class Transport:
                 if reused:
                     raise _Stale from error
                 raise
-            content = response.read(BODY_BYTES_MAX + 1)
-            if len(content) > BODY_BYTES_MAX:
-                raise ClientError("RP-106", "the answer is larger than this client reads")
+            content = _content(response)
             keep = not response.will_close
             named = {name.lower(): value for name, value in response.getheaders()}
             return Reply(response.status, named, content)
@@ -204,6 +202,21 @@ class Transport:
                 self._give(connection)
             else:
                 connection.close()
+
+
+def _close_all(idle: list[tuple[float, http.client.HTTPConnection]]) -> None:
+    while idle:
+        idle.pop()[1].close()
+
+
+def _content(response: http.client.HTTPResponse) -> bytes:
+    """The whole body; ``HTTPException`` where it ends before its announced length."""
+    announced = response.length is not None and response.length <= BODY_BYTES_MAX
+    # Only a read without a size notices that an announced body was cut short.
+    content = response.read() if announced else response.read(BODY_BYTES_MAX + 1)
+    if len(content) > BODY_BYTES_MAX:
+        raise ClientError("RP-106", "the answer is larger than this client reads")
+    return content
 
 
 def refused(reply: Reply) -> ClientError:
