@@ -16,7 +16,6 @@ complete up to here") has the kind ``facts.BEAT`` and nothing behind its header.
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -30,15 +29,11 @@ FILE_HEADER = MAGIC + VERSION.to_bytes(4, "little")
 FRAME = struct.Struct("<IIIIqqBBBB")
 AFTER_CRC = struct.Struct("<IIIqqBBBB")
 FRAME_BYTES = FRAME.size
+_NAME_AT = AFTER_CRC.size  # behind the first checksum
 MODEL_BYTES_MAX = 255
 
 encode_fact = msgspec.msgpack.Encoder().encode
 _DECODE = {code: msgspec.msgpack.Decoder(kind).decode for code, kind in enumerate(KINDS)}
-
-
-@lru_cache(4096)
-def _name(raw: bytes) -> str:
-    return raw.decode()
 
 
 def beat(sequence: int, time_us: int) -> bytes:
@@ -82,38 +77,42 @@ def scan(
     wanted, frames that end behind the chunk but within the file are whole. Stops when ``out`` has
     ``most`` entries.
     """
-    unpack, checksum, size = FRAME.unpack_from, crc32, len(chunk)
+    unpack, checksum, decode, size = FRAME.unpack_from, crc32, _DECODE, len(chunk)
     after, kinds, models, raw_wanted = wanted
     at, sequence, time_us, unreadable, problem, need = 0, expected - 1, 0, 0, "", 0
-    while len(out) < most:
+    room, name, model = most - len(out), b"", ""
+    while room > 0:
         if at + FRAME_BYTES > size:
-            need = FRAME_BYTES if at + FRAME_BYTES <= limit else 0
+            need = FRAME_BYTES * (at + FRAME_BYTES <= limit)
             break
-        crc, fact_bytes, raw_bytes, raw_crc, number, moment, kind, raw_format, schema, name = (
-            unpack(chunk, at)
-        )
-        fact_at = at + FRAME_BYTES + name
-        raw_at = fact_at + fact_bytes
-        end = raw_at + raw_bytes
+        crc, fact_n, raw_n, raw_crc, number, moment, kind, form, schema, name_n = unpack(chunk, at)
+        raw_at = at + FRAME_BYTES + name_n + fact_n
+        end = raw_at + raw_n
         if end > limit:
             break  # torn, or being written
-        if (end if raw_wanted else raw_at) > size:
-            need = (end if raw_wanted else raw_at) - at
+        whole = end if raw_wanted else raw_at
+        if whole > size:
+            need = whole - at
             break
-        if checksum(chunk[at + 4 : raw_at]) != crc or number != sequence + 1:
+        head = chunk[at + 4 : raw_at]  # all that the first checksum covers
+        if checksum(head) != crc or number != sequence + 1:
             problem = f"what stands where frame {sequence + 1} must be is no such frame"
             break
         if kind != BEAT and number > after and (kinds is None or kind in kinds):
-            raw = chunk[raw_at:end] if raw_wanted else b""
+            raw = chunk[raw_at:whole]
             if raw and checksum(raw) != raw_crc:
                 problem = f"the body of frame {number} is damaged"
                 break
+            form = form if raw_wanted else 0
+            fact_at = _NAME_AT + name_n
             try:
-                model = _name(chunk[at + FRAME_BYTES : fact_at])
+                if name != head[_NAME_AT:fact_at]:  # seldom: decoded once for many frames
+                    model = head[_NAME_AT:fact_at].decode()
+                    name = head[_NAME_AT:fact_at]
                 if models is None or model in models:
-                    fact = _DECODE[kind](chunk[fact_at:raw_at])
-                    body_format = raw_format if raw_wanted else 0
-                    out.append(Entry(stream, number, moment, schema, model, fact, raw, body_format))
+                    fact = decode[kind](head[fact_at:])
+                    out.append(Entry(stream, number, moment, schema, model, fact, raw, form))
+                    room -= 1
             except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
                 unreadable += 1
         at, sequence, time_us = end, number, moment

@@ -20,21 +20,23 @@ from redpoll.journal.wal import WalReader
 KINDS = ("request", "answer")
 UNKNOWN_VERSION = "_"
 
-# Prediction id -> (model, assigned version, time of the request).
-Open = dict[str, tuple[str, str, int]]
+# Prediction id -> (model, request or, from the ledger, its assigned version, time of the request).
+Open = dict[str, tuple[str, Request | str, int]]
 
 
 def note(waiting: Open, entry: Entry) -> None:
     """Keep a request, or let go of one that has its live answer."""
     fact = entry.fact
     if type(fact) is Request:
-        waiting[fact.prediction_id] = (entry.model, assigned_version(fact), entry.time_us)
+        waiting[fact.prediction_id] = (entry.model, fact, entry.time_us)
     elif type(fact) is Answer and fact.role == "live":
         waiting.pop(fact.prediction_id, None)
 
 
-def assigned_version(request: Request) -> str:
+def assigned_version(request: Request | str) -> str:
     """The version that a request was assigned to: the choice of its last draw ``route``."""
+    if isinstance(request, str):
+        return request
     try:
         draws = json.loads(request.draws)
         for draw in reversed(draws):
@@ -75,12 +77,12 @@ def scan_sealed(layout: Layout, stream: str, before: int) -> Open:
 
 def lost(waiting: Open, died_us: int) -> Iterable[tuple[str, Answer]]:
     """Model and answer for each request that waits in vain."""
-    for prediction_id, (model, version, time_us) in waiting.items():
+    for prediction_id, (model, request, time_us) in waiting.items():
         yield (
             model,
             Answer(
                 prediction_id=prediction_id,
-                version=version,
+                version=assigned_version(request),
                 role="live",
                 status="lost",
                 latency_us=max(0, died_us - time_us),

@@ -135,7 +135,10 @@ class Sealer:
             first=file.first,
             last=done.last,
             segments=tuple(os.path.relpath(s.path, self._layout.root) for s in done.segments),
-            open=tuple((number, *one) for number, one in waiting.items()),
+            open=tuple(
+                (number, model, orphans.assigned_version(asked), time_us)
+                for number, (model, asked, time_us) in waiting.items()
+            ),
         )
         with self._layout.ledger.open("ab") as out:
             out.write(ledger.encode(line))
