@@ -12,25 +12,23 @@ from redpoll.control import causes
 from redpoll.control.deploys import Deploys
 from redpoll.control.meters import Meters
 from redpoll.control.traffic import Traffic, bin_of, middle_ms
-from redpoll.facts import Answer, Deploy, Entry, Request
+from redpoll.facts import Answer, Deploy
 from redpoll.host.counters import render
 from tests.control.rig import START_US, Rig
 
 SLOW = Plan(steps=(Step(weight=0.2),), min_requests=10_000)
 
 
-def answer(at_s: float, status: str = "ok", latency_us: int = 10_000, version: str = "v1") -> Entry:
-    fact = Answer("p", version, status=status, latency_us=latency_us)
-    return Entry("gateway-1", 0, START_US + int(at_s * 1e6), 1, "churn", fact)
+def answer(traffic: Traffic, at_s: float, status: str = "ok", latency_us: int = 10_000) -> None:
+    fact = Answer("p", "v1", status=status, latency_us=latency_us)
+    traffic.of("churn").answer(START_US + int(at_s * 1e6), fact)
 
 
 def test_the_last_minute_forgets_what_is_older():
     """Rates, errors and quantiles are of the last 60 seconds only."""
     traffic = Traffic()
     for second in range(120):
-        traffic.add(
-            answer(second, "error" if second < 60 else "ok", 50_000 if second < 60 else 10_000)
-        )
+        answer(traffic, second, "error" if second < 60 else "ok", 50_000 if second < 60 else 10_000)
     (view,) = traffic.view("churn", ["v1"], START_US + 119_500_000)
     assert view.requests == 61 and view.bad <= 1
     assert view.requests_per_second == pytest.approx(1.0, abs=0.05)
@@ -41,7 +39,7 @@ def test_a_rate_is_over_what_is_known():
     """Ten requests in the first two seconds are five a second, not a sixth of one."""
     traffic = Traffic()
     for i in range(10):
-        traffic.add(answer(i / 5))
+        answer(traffic, i / 5)
     (view,) = traffic.view("churn", ["v1"], START_US + 2_000_000)
     assert view.requests_per_second == 5.0
 
@@ -57,8 +55,7 @@ def test_the_share_of_requests_with_a_unit():
     traffic = Traffic()
     assert traffic.of("churn").unit_share(START_US) == (None, 0)
     for i in range(10):
-        fact = Request("p", "r", 1, unit="u" if i < 7 else None)
-        traffic.add(Entry("gateway-1", i, START_US, 1, "churn", fact))
+        traffic.of("churn").request(START_US, i < 7)
     assert traffic.of("churn").unit_share(START_US) == (0.7, 10)
 
 
@@ -66,7 +63,7 @@ def test_what_is_kept_is_what_is_taken_back():
     """Minutes, hours and latencies survive a checkpoint."""
     one, two = Traffic(), Traffic()
     for i in range(300):
-        one.add(answer(i, "timeout" if i % 50 == 0 else "ok", 1000 + i))
+        answer(one, i, "timeout" if i % 50 == 0 else "ok", 1000 + i)
     two.load(json.loads(json.dumps(one.state())))
     assert json.dumps(two.state()) == json.dumps(one.state())
     assert one.hour("churn", "v1", START_US + 300_000_000) == (300, 6)

@@ -78,7 +78,7 @@ def spec(engine: Engine, one: Model, version: str, plan: Plan | None) -> Start:
     now_us, wanted = engine.clock.now_us(), plan or one.rollout
     traffic = engine.traffic.of(one.name)
     live = engine.state(one.name).live
-    seen = list(traffic.latencies.get(live, ())) if live else []
+    seen = traffic.latencies(live)
     return Start(
         version=version,
         plan=wanted,

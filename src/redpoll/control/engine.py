@@ -26,7 +26,7 @@ from redpoll.control.timeline import cursors_of, decision_view, lowest, when
 from redpoll.control.traffic import Traffic
 from redpoll.control.watch import Watch
 from redpoll.errors import RedpollError
-from redpoll.facts import NO_MODEL, Decision, Deploy, Entry
+from redpoll.facts import NO_MODEL, Answer, Decision, Deploy, Entry, Request
 from redpoll.host.paths import DataDir
 from redpoll.ids import IdMaker
 from redpoll.journal.port import Follower, Journal, Writer
@@ -177,8 +177,7 @@ class Engine:
             self._settle()
         listed_us = self.clock.now_us()
         entries = self.follower.poll(POLL_ENTRIES)
-        for entry in entries:
-            self._take(entry)
+        self._take(entries)
         self.health.refresh()
         self.as_of_us = max(self.as_of_us, self.bound(listed_us))
         for name in list(self.states):
@@ -272,19 +271,27 @@ class Engine:
         return self.publisher.publish(table, again)
 
     # folding
-    def _take(self, entry: Entry) -> None:
-        fact = entry.fact
-        if isinstance(fact, Decision):
-            if entry.sequence > self._folded.get(entry.stream, -1):
+    def _take(self, entries: Sequence[Entry]) -> None:
+        """Fold new entries: the one loop that every request and answer goes through."""
+        traffic, watches = self.traffic.of, self.watches
+        for entry in entries:
+            fact = entry.fact
+            kind = type(fact)
+            if kind is Request:
+                traffic(entry.model).request(entry.time_us, fact.unit is not None)  # type: ignore[attr-defined]
+                watch = watches.get(entry.model)
+                if watch is not None:
+                    watch.request(entry, fact)  # type: ignore[arg-type]
+            elif kind is Answer:
+                if fact.role == "live":  # type: ignore[attr-defined]
+                    traffic(entry.model).answer(entry.time_us, fact)  # type: ignore[arg-type]
+                watch = watches.get(entry.model)
+                if watch is not None:
+                    watch.answer(entry, fact)  # type: ignore[arg-type]
+            elif kind is Deploy:
+                self.deploys.add(entry.model, entry.time_us, fact)  # type: ignore[arg-type]
+            elif kind is Decision and entry.sequence > self._folded.get(entry.stream, -1):
                 self._fold(entry)
-            return
-        if isinstance(fact, Deploy):
-            self.deploys.add(entry.model, entry.time_us, fact)
-            return
-        self.traffic.add(entry)
-        watch = self.watches.get(entry.model)
-        if watch is not None:
-            watch.add(entry)
 
     def _fold(self, entry: Entry) -> None:
         """Take a Decision into the state and the timeline."""

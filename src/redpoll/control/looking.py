@@ -19,8 +19,7 @@ def look(engine: Engine) -> None:
         engine._fold(entry)
     engine.follower = engine.journal.follow(engine._restore(entries))
     while found := engine.follower.poll(POLL_ENTRIES):
-        for entry in found:
-            engine._take(entry)
+        engine._take(found)
     engine.health.refresh()
     engine.as_of_us = engine.bound(engine.clock.now_us())
     for watch in engine.watches.values():

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from redpoll.facts import Answer, Entry, Request
+from redpoll.facts import Answer
 from redpoll.views import ArmView
 
 WINDOW_S = 60
@@ -55,46 +55,57 @@ class Second:
 
 
 class VersionTraffic:
-    """One version's last minute."""
+    """One version's last minute by seconds, last hour by minutes, and last latencies."""
 
     def __init__(self) -> None:
         self.seconds: deque[Second] = deque(maxlen=WINDOW_S + 1)
         self.first_s: int | None = None  # when it was first seen: a rate is over what is known
+        self.latencies: deque[int] = deque(maxlen=RECENT_LATENCIES)  # -1 timed out, -2 other bad
+        self.minutes: deque[list[int]] = deque(maxlen=RATE_MINUTES)  # minute, n, bad
+        self._second = Second(-1)
+        self._minute = [-1, 0, 0]
 
     def add(self, time_us: int, status: str, latency_us: int) -> None:
-        """Count one live answer."""
+        """Count one live answer. Streams interleave: a second early or late does no harm."""
+        second, minute = self._second, self._minute
+        if time_us // 1_000_000 > second.time_s:
+            second, minute = self._turn(time_us)
+        second.status[status] = second.status.get(status, 0) + 1
+        index, bins = bin_of(latency_us), second.bins
+        bins[index] = bins.get(index, 0) + 1
+        minute[1] += 1
+        if status == "ok":
+            self.latencies.append(latency_us)
+        else:
+            minute[2] += 1
+            self.latencies.append(-1 if status in ("timeout", "lost") else -2)
+
+    def _turn(self, time_us: int) -> tuple[Second, list[int]]:
+        """Begin a second, and with it perhaps a minute."""
         time_s = time_us // 1_000_000
         if self.first_s is None:
             self.first_s = time_s
-        if not self.seconds or self.seconds[-1].time_s < time_s:
-            self.seconds.append(Second(time_s))
-        second = self.seconds[-1]  # streams interleave: a second early or late does no harm
-        second.status[status] = second.status.get(status, 0) + 1
-        index = bin_of(latency_us)
-        second.bins[index] = second.bins.get(index, 0) + 1
+        self._second = Second(time_s)
+        self.seconds.append(self._second)
+        if time_s // 60 > self._minute[0]:
+            self._minute = [time_s // 60, 0, 0]
+            self.minutes.append(self._minute)
+        return self._second, self._minute
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: what lasts longer than a minute."""
+        return {"latencies": list(self.latencies), "minutes": list(self.minutes)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state` gave."""
+        self.latencies.extend(state["latencies"])
+        self.minutes.extend([int(x) for x in minute] for minute in state["minutes"])
+        if self.minutes:
+            self._minute = self.minutes[-1]
 
     def view(self, version: str, now_us: int) -> ArmView:
         """The last minute as a page shows it."""
-        since = now_us // 1_000_000 - WINDOW_S
-        status: dict[str, int] = {}
-        bins: dict[int, int] = {}
-        for second in self.seconds:
-            if second.time_s < since:
-                continue
-            for key, count in second.status.items():
-                status[key] = status.get(key, 0) + count
-            for index, count in second.bins.items():
-                bins[index] = bins.get(index, 0) + count
-        total = sum(status.values())
-        return ArmView(
-            version=version,
-            requests=total,
-            bad=total - status.get("ok", 0),
-            by_status=status,
-            p50_ms=quantile_ms(bins, 0.5),
-            p95_ms=quantile_ms(bins, 0.95),
-            requests_per_second=round(total / self.span_s(now_us), 3),
-        )
+        return minute_view(version, [self], now_us)
 
     def span_s(self, now_us: int) -> int:
         """The seconds that a rate is over: a minute, or since it was first seen."""
@@ -102,38 +113,56 @@ class VersionTraffic:
         return min(WINDOW_S, max(1, known))
 
 
+def minute_view(name: str, parts: Collection[VersionTraffic], now_us: int) -> ArmView:
+    """The last minute of one or more versions together."""
+    since = now_us // 1_000_000 - WINDOW_S
+    status: dict[str, int] = {}
+    bins: dict[int, int] = {}
+    for second in (one for part in parts for one in part.seconds if one.time_s >= since):
+        for key, count in second.status.items():
+            status[key] = status.get(key, 0) + count
+        for index, count in second.bins.items():
+            bins[index] = bins.get(index, 0) + count
+    total = sum(status.values())
+    span_s = max((part.span_s(now_us) for part in parts), default=WINDOW_S)
+    return ArmView(
+        version=name,
+        requests=total,
+        bad=total - status.get("ok", 0),
+        by_status=status,
+        p50_ms=quantile_ms(bins, 0.5),
+        p95_ms=quantile_ms(bins, 0.95),
+        requests_per_second=round(total / span_s, 3),
+    )
+
+
 class ModelTraffic:
     """One model: its versions, its units, and what the next rollout wants to know."""
 
     def __init__(self) -> None:
         self.versions: dict[str, VersionTraffic] = {}
-        self.minutes: deque[tuple[int, int, int]] = deque(maxlen=RATE_MINUTES)  # minute, n, units
-        self.latencies: dict[str, deque[int]] = {}  # µs; -1 timed out or lost, -2 otherwise bad
-        self.hours: dict[str, deque[tuple[int, int, int]]] = {}  # of a version: minute, n, bad
+        self.minutes: deque[list[int]] = deque(maxlen=RATE_MINUTES)  # minute, n, with a unit
+        self.minute = [-1, 0, 0]
 
     def request(self, time_us: int, has_unit: bool) -> None:
         """Count one arrival."""
-        minute = time_us // 60_000_000
-        if not self.minutes or self.minutes[-1][0] < minute:
-            self.minutes.append((minute, 0, 0))
-        at, count, units = self.minutes[-1]
-        self.minutes[-1] = (at, count + 1, units + has_unit)
+        minute = self.minute
+        if time_us // 60_000_000 > minute[0]:
+            minute = self.minute = [time_us // 60_000_000, 0, 0]
+            self.minutes.append(minute)
+        minute[1] += 1
+        minute[2] += has_unit
 
     def answer(self, time_us: int, answer: Answer) -> None:
         """Count one live answer."""
-        if answer.version not in self.versions:
-            self.versions[answer.version] = VersionTraffic()
-            self.latencies.setdefault(answer.version, deque(maxlen=RECENT_LATENCIES))
-            self.hours.setdefault(answer.version, deque(maxlen=RATE_MINUTES))
-        self.versions[answer.version].add(time_us, answer.status, answer.latency_us)
-        ok = answer.status == "ok"
-        slow = -1 if answer.status in ("timeout", "lost") else -2
-        self.latencies[answer.version].append(answer.latency_us if ok else slow)
-        hour, minute = self.hours[answer.version], time_us // 60_000_000
-        if not hour or hour[-1][0] < minute:
-            hour.append((minute, 0, 0))
-        at, count, bad = hour[-1]
-        hour[-1] = (at, count + 1, bad + (not ok))
+        version = self.versions.get(answer.version)
+        if version is None:
+            version = self.versions[answer.version] = VersionTraffic()
+        version.add(time_us, answer.status, answer.latency_us)
+
+    def latencies(self, version: str | None) -> list[int]:
+        """A version's last latencies in µs; -1 for time-outs and lost ones, -2 for other bad ones."""
+        return list(self.versions[version].latencies) if version in self.versions else []
 
     def rate(self, now_us: int) -> float:
         """Requests a second over the last hour (or as long as is known, at least a minute)."""
@@ -153,25 +182,17 @@ class ModelTraffic:
 
 
 class Traffic:
-    """All models. ``add`` is called with every new entry."""
+    """All models. ``request`` and ``answer`` are called with every new fact of their kind."""
 
     def __init__(self) -> None:
         self.models: dict[str, ModelTraffic] = {}
 
     def of(self, model: str) -> ModelTraffic:
         """A model's traffic, empty at first."""
-        if model not in self.models:
-            self.models[model] = ModelTraffic()
-        return self.models[model]
-
-    def add(self, entry: Entry) -> None:
-        """Count a request or a live answer; other facts are none of this view's business."""
-        fact = entry.fact
-        if isinstance(fact, Answer):
-            if fact.role == "live":
-                self.of(entry.model).answer(entry.time_us, fact)
-        elif isinstance(fact, Request):
-            self.of(entry.model).request(entry.time_us, fact.unit is not None)
+        found = self.models.get(model)
+        if found is None:
+            found = self.models[model] = ModelTraffic()
+        return found
 
     def view(self, model: str, versions: Iterable[str], now_us: int) -> tuple[ArmView, ...]:
         """The last minute of these versions."""
@@ -184,34 +205,20 @@ class Traffic:
     def hour(self, model: str, version: str, now_us: int) -> tuple[int, int]:
         """A version's requests in the hour up to then, and how many of them were bad."""
         minute = now_us // 60_000_000
-        kept = self.of(model).hours.get(version, ())
-        recent = [(n, bad) for at, n, bad in kept if minute - 60 < at <= minute]
-        return sum(n for n, _ in recent), sum(bad for _, bad in recent)
+        part = self.of(model).versions.get(version)
+        recent = [m for m in part.minutes if minute - 60 < m[0] <= minute] if part else []
+        return sum(m[1] for m in recent), sum(m[2] for m in recent)
 
     def total(self, model: str, now_us: int) -> ArmView:
         """The last minute of a model, all versions together."""
-        mine = self.of(model).versions
-        span_s = max((one.span_s(now_us) for one in mine.values()), default=WINDOW_S)
-        views = [one.view(name, now_us) for name, one in mine.items()]
-        return merge(views, self._bins(model, now_us), span_s)
-
-    def _bins(self, model: str, now_us: int) -> dict[int, int]:
-        since = now_us // 1_000_000 - WINDOW_S
-        bins: dict[int, int] = {}
-        for one in self.of(model).versions.values():
-            for second in one.seconds:
-                if second.time_s >= since:
-                    for index, count in second.bins.items():
-                        bins[index] = bins.get(index, 0) + count
-        return bins
+        return minute_view("all", self.of(model).versions.values(), now_us)
 
     def state(self) -> dict[str, Any]:
-        """What a restart wants back: the minutes and the latencies."""
+        """What a restart wants back: minutes and latencies."""
         return {
             name: {
                 "minutes": list(one.minutes),
-                "latencies": {version: list(seen) for version, seen in one.latencies.items()},
-                "hours": {version: list(hour) for version, hour in one.hours.items()},
+                "versions": {version: part.state() for version, part in one.versions.items()},
             }
             for name, one in self.models.items()
         }
@@ -220,26 +227,8 @@ class Traffic:
         """Take back what :meth:`state` gave."""
         for name, kept in state.items():
             mine = self.of(name)
-            mine.minutes.extend((int(a), int(b), int(c)) for a, b, c in kept["minutes"])
-            for version, seen in kept["latencies"].items():
-                mine.latencies[version] = deque(seen, maxlen=RECENT_LATENCIES)
-            for version, hour in kept["hours"].items():
-                mine.hours[version] = deque((tuple(x) for x in hour), maxlen=RATE_MINUTES)
-
-
-def merge(views: list[ArmView], bins: dict[int, int], span_s: int) -> ArmView:
-    """Several versions' minutes as one; the rate is over ``span_s`` seconds."""
-    status: dict[str, int] = {}
-    for view in views:
-        for key, count in view.by_status.items():
-            status[key] = status.get(key, 0) + count
-    total = sum(status.values())
-    return ArmView(
-        version="all",
-        requests=total,
-        bad=total - status.get("ok", 0),
-        by_status=status,
-        p50_ms=quantile_ms(bins, 0.5),
-        p95_ms=quantile_ms(bins, 0.95),
-        requests_per_second=round(total / span_s, 3),
-    )
+            mine.minutes.extend([int(x) for x in minute] for minute in kept["minutes"])
+            if mine.minutes:
+                mine.minute = mine.minutes[-1]
+            for version, part in kept["versions"].items():
+                mine.versions.setdefault(version, VersionTraffic()).load(part)

@@ -95,31 +95,34 @@ class Watch:
         """Fold one entry; anything that is not this rollout's is left alone."""
         fact = entry.fact
         if isinstance(fact, Request):
-            self._request(entry, fact)
+            self.request(entry, fact)
         elif isinstance(fact, Answer):
-            if fact.role == "shadow":
-                self._shadow(entry, fact)
-            elif fact.role == "live":
-                self._answer(entry, fact)
-                if not self.over:
-                    self.evidence.add(entry)
+            self.answer(entry, fact)
 
-    def _request(self, entry: Entry, fact: Request) -> None:
-        if entry.time_us >= self.share_since_us:
+    def request(self, entry: Entry, fact: Request) -> None:
+        """Fold a request of this model."""
+        time_us = entry.time_us
+        if time_us >= self.share_since_us:
             total, mine = self.share
             self.share = (total + 1, mine + (fact.arm == "candidate"))
         if self.over or fact.rollout_id != self.id or fact.route_generation < self.generation:
             return
         self.evidence.add(entry)
-        bucket_us = entry.time_us // BUCKET_US * BUCKET_US
-        self._oldest = bucket_us if self._oldest is None else min(self._oldest, bucket_us)
+        if self._oldest is None or time_us < self._oldest:
+            self._oldest = time_us // BUCKET_US * BUCKET_US
         if fact.arm == "candidate":
-            self.last_candidate_us = max(self.last_candidate_us or 0, entry.time_us)
+            self.last_candidate_us = max(self.last_candidate_us or 0, time_us)
             self._open[fact.prediction_id] = (entry.stream, entry.sequence)
             if len(self._open) > OPEN_KEPT:
                 del self._open[next(iter(self._open))]
 
-    def _answer(self, entry: Entry, fact: Answer) -> None:
+    def answer(self, entry: Entry, fact: Answer) -> None:
+        """Fold an answer of this model."""
+        if fact.role == "shadow":
+            self._shadow(entry, fact)
+        if self.over or fact.role != "live":
+            return
+        self.evidence.add(entry)
         request = self._open.pop(fact.prediction_id, None)
         if request is None or fact.status == "ok":
             return
