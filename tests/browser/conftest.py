@@ -46,12 +46,14 @@ def visit(browser, server) -> Iterator[Callable[..., Any]]:
     complaints: list[str] = []
     with ExitStack() as stack:
 
-        def open_page(path: str, *, expect: int = 200, **options: Any) -> Any:
+        def open_page(path: str, *, expect: int = 200, clock: bool = False, **options: Any) -> Any:
             options.setdefault("viewport", LAPTOP)
             context = browser.new_context(**options)
             stack.callback(context.close)
             context.set_default_timeout(5000)
             page = context.new_page()
+            if clock:  # time goes on by itself, and faster when a test says so
+                page.clock.install()
             page.on(
                 "console",
                 lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from redpoll.views import (
     ArmView,
     DecisionView,
@@ -25,6 +27,76 @@ BOUND = (
 )
 
 
+def _churn_gates() -> tuple[GateView, ...]:
+    """Churn's gates."""
+    return (
+        GateView(
+            metric="error_rate",
+            kind="guardrail",
+            answer="undecided",
+            evidence=0.4,
+            limit=40.0,
+            sentence="No harm seen: v2 fails 0.6%, v1 0.6%. Without a margin "
+            "it cannot pass, only not fail.",
+        ),
+        GateView(
+            metric="latency",
+            kind="guardrail",
+            answer="pass",
+            evidence=0.02,
+            limit=40.0,
+            sentence="Not 20% slower: p95 39 ms, v1 38 ms.",
+            pass_evidence=310.0,
+            pass_limit=80.0,
+        ),
+    )
+
+
+def _churn_steps() -> tuple[StepView, ...]:
+    """Churn's steps."""
+    return (
+        StepView(
+            weight=0.01,
+            pause_s=600.0,
+            state="done",
+            requests=253,
+            since_us=NIGHT - 16 * MINUTE + 6 * SECOND,
+        ),
+        StepView(
+            weight=0.1,
+            pause_s=1800.0,
+            state="now",
+            requests=3871,
+            since_us=NIGHT - 6 * MINUTE + 8 * SECOND,
+        ),
+        StepView(weight=0.5, pause_s=1500.0, state="next"),
+    )
+
+
+def _churn_arms() -> tuple[ArmView, ...]:
+    """Churn's arms."""
+    return (
+        ArmView(
+            version="v1",
+            requests=35_315,
+            bad=215,
+            p50_ms=17.0,
+            p95_ms=38.0,
+            by_status={"ok": 35_100, "error": 180, "timeout": 35},
+            requests_per_second=37.8,
+        ),
+        ArmView(
+            version="v2",
+            requests=3_871,
+            bad=24,
+            p50_ms=17.0,
+            p95_ms=39.0,
+            by_status={"ok": 3_847, "error": 20, "timeout": 4},
+            requests_per_second=4.2,
+        ),
+    )
+
+
 def churn() -> RolloutView:
     """Churn v2 at 10 %, no harm seen."""
     return RolloutView(
@@ -38,64 +110,9 @@ def churn() -> RolloutView:
         weight=0.1,
         sentence="v2 of churn has 10% of traffic and no harm is seen; about 40 min to go.",
         next_sentence="Next: 50% at 03:24 UTC, unless a gate fails.",
-        gates=(
-            GateView(
-                metric="error_rate",
-                kind="guardrail",
-                answer="undecided",
-                evidence=0.4,
-                limit=40.0,
-                sentence="No harm seen: v2 fails 0.6%, v1 0.6%. Without a margin "
-                "it cannot pass, only not fail.",
-            ),
-            GateView(
-                metric="latency",
-                kind="guardrail",
-                answer="pass",
-                evidence=0.02,
-                limit=40.0,
-                sentence="Not 20% slower: p95 39 ms, v1 38 ms.",
-                pass_evidence=310.0,
-                pass_limit=80.0,
-            ),
-        ),
-        steps=(
-            StepView(
-                weight=0.01,
-                pause_s=600.0,
-                state="done",
-                requests=253,
-                since_us=NIGHT - 16 * MINUTE + 6 * SECOND,
-            ),
-            StepView(
-                weight=0.1,
-                pause_s=1800.0,
-                state="now",
-                requests=3871,
-                since_us=NIGHT - 6 * MINUTE + 8 * SECOND,
-            ),
-            StepView(weight=0.5, pause_s=1500.0, state="next"),
-        ),
-        arms=(
-            ArmView(
-                version="v1",
-                requests=35_315,
-                bad=215,
-                p50_ms=17.0,
-                p95_ms=38.0,
-                by_status={"ok": 35_100, "error": 180, "timeout": 35},
-                requests_per_second=37.8,
-            ),
-            ArmView(
-                version="v2",
-                requests=3_871,
-                bad=24,
-                p50_ms=17.0,
-                p95_ms=39.0,
-                by_status={"ok": 3_847, "error": 20, "timeout": 4},
-                requests_per_second=4.2,
-            ),
-        ),
+        gates=_churn_gates(),
+        steps=_churn_steps(),
+        arms=_churn_arms(),
         started_us=NIGHT - 16 * MINUTE + 6 * SECOND,
         since_us=NIGHT - 6 * MINUTE + 8 * SECOND,
         as_of_us=NOW - 4 * SECOND,
@@ -109,6 +126,61 @@ def churn() -> RolloutView:
         observed_share=0.0988,
         observed_requests=39_186,
         gateways={"gateway-4f0c9a2b7d11": 210},
+    )
+
+
+def _fraud_gates() -> tuple[GateView, ...]:
+    """Fraud's gates."""
+    return (
+        GateView(
+            metric="error_rate",
+            kind="guardrail",
+            answer="fail",
+            evidence=913.0,
+            limit=40.0,
+            sentence="7 failed 5.9% of 136 requests, 6 failed 0.6% of 1,342.",
+        ),
+        GateView(
+            metric="latency",
+            kind="guardrail",
+            answer="undecided",
+            evidence=0.9,
+            limit=40.0,
+            pass_evidence=2.1,
+            pass_limit=80.0,
+            sentence="Undecided, 1,400 more requests to exclude 20% slower.",
+        ),
+    )
+
+
+def _fraud_steps() -> tuple[StepView, ...]:
+    """Fraud's steps."""
+    return (
+        StepView(weight=0.1, pause_s=600.0, state="done", since_us=STARTED, requests=136),
+        StepView(weight=0.5, pause_s=600.0, state="next"),
+    )
+
+
+def _fraud_arms() -> tuple[ArmView, ...]:
+    """Fraud's arms."""
+    return (
+        ArmView(
+            version="6",
+            requests=1_342,
+            bad=8,
+            by_status={"ok": 1_334, "timeout": 8},
+            p50_ms=6.0,
+            p95_ms=12.0,
+            requests_per_second=310.0,
+        ),
+        ArmView(
+            version="7",
+            requests=136,
+            bad=8,
+            by_status={"ok": 128, "error": 8},
+            p50_ms=5.0,
+            p95_ms=11.0,
+        ),
     )
 
 
@@ -127,49 +199,9 @@ def fraud() -> RolloutView:
         "of 6’s.",
         next_sentence="Everything goes to 6 again. Nothing must be done tonight: 7 stays out "
         "until someone retries it.",
-        gates=(
-            GateView(
-                metric="error_rate",
-                kind="guardrail",
-                answer="fail",
-                evidence=913.0,
-                limit=40.0,
-                sentence="7 failed 5.9% of 136 requests, 6 failed 0.6% of 1,342.",
-            ),
-            GateView(
-                metric="latency",
-                kind="guardrail",
-                answer="undecided",
-                evidence=0.9,
-                limit=40.0,
-                pass_evidence=2.1,
-                pass_limit=80.0,
-                sentence="Undecided, 1,400 more requests to exclude 20% slower.",
-            ),
-        ),
-        steps=(
-            StepView(weight=0.1, pause_s=600.0, state="done", since_us=STARTED, requests=136),
-            StepView(weight=0.5, pause_s=600.0, state="next"),
-        ),
-        arms=(
-            ArmView(
-                version="6",
-                requests=1_342,
-                bad=8,
-                by_status={"ok": 1_334, "timeout": 8},
-                p50_ms=6.0,
-                p95_ms=12.0,
-                requests_per_second=310.0,
-            ),
-            ArmView(
-                version="7",
-                requests=136,
-                bad=8,
-                by_status={"ok": 128, "error": 8},
-                p50_ms=5.0,
-                p95_ms=11.0,
-            ),
-        ),
+        gates=_fraud_gates(),
+        steps=_fraud_steps(),
+        arms=_fraud_arms(),
         started_us=STARTED,
         since_us=SWITCHED,
         as_of_us=STARTED + 5 * SECOND,
@@ -191,10 +223,14 @@ def fraud() -> RolloutView:
     )
 
 
+def _versions(fingerprint: str, backends: dict[str, str]) -> tuple[dict[str, Any], ...]:
+    same = {"state": "ready", "workers": 1, "restarts": 0, "fingerprint": fingerprint}
+    return tuple({"name": name, "backend": backend, **same} for name, backend in backends.items())
+
+
 def models() -> tuple[ModelView, ...]:
     """The three models."""
     one, two = churn(), fraud()
-    version = {"state": "ready", "workers": 1, "restarts": 0}
     return (
         ModelView(
             name="churn",
@@ -210,11 +246,7 @@ def models() -> tuple[ModelView, ...]:
             sentence=one.sentence,
             rollout=one,
             arms=one.arms,
-            versions=tuple(
-                version
-                | {"name": n, "backend": f"sklearn:{n}.pkl", "fingerprint": "sha256:4be7a91"}
-                for n in ("v1", "v2")
-            ),
+            versions=_versions("4be7a91", {"v1": "sklearn:v1.pkl", "v2": "sklearn:v2.pkl"}),
         ),
         ModelView(
             name="fraud",
@@ -230,13 +262,8 @@ def models() -> tuple[ModelView, ...]:
             sentence=two.sentence,
             rollout=two,
             arms=two.arms,
-            needs="fraud 7 was rolled back at 03:04:09 UTC: 5.9% of its requests failed, "
-            "0.6% of 6’s.",
-            versions=tuple(
-                version
-                | {"name": n, "backend": f"python:fraud:load_{n}", "fingerprint": "sha256:90aa17c"}
-                for n in ("6", "7")
-            ),
+            needs=two.sentence,
+            versions=_versions("90aa17c", {n: f"python:fraud:load_{n}" for n in ("6", "7")}),
         ),
         ModelView(
             name="defects",
@@ -249,14 +276,7 @@ def models() -> tuple[ModelView, ...]:
             error_rate=0.0,
             p95_ms=212.0,
             sentence="2.3 answers all requests.",
-            versions=(
-                version
-                | {
-                    "name": "2.3",
-                    "backend": "http://127.0.0.1:9000/v2",
-                    "fingerprint": "sha256:77ab10e",
-                },
-            ),
+            versions=_versions("77ab10e", {"2.3": "http://127.0.0.1:9000/v2"}),
         ),
     )
 
@@ -297,16 +317,10 @@ def decision(
 
 def decisions() -> tuple[DecisionView, ...]:
     """What was decided, oldest first."""
-    gates = [
-        {
-            "metric": "error_rate",
-            "kind": "guardrail",
-            "answer": "fail",
-            "evidence": 913.0,
-            "limit": 40.0,
-            "sentence": fraud().gates[0].sentence,
-        }
-    ]
+    return (*_churn_decisions(), *_fraud_decisions())
+
+
+def _churn_decisions() -> tuple[DecisionView, ...]:
     return (
         decision(
             NIGHT - 16 * MINUTE + 6 * SECOND,
@@ -329,6 +343,13 @@ def decisions() -> tuple[DecisionView, ...]:
             number=2,
             evidence={"step": 1, "weight": 0.1},
         ),
+    )
+
+
+def _fraud_decisions() -> tuple[DecisionView, ...]:
+    gate = msgspec.to_builtins(fraud().gates[0])
+    closed = {"gates": [gate], "last_closed_us": STARTED + 5 * SECOND}
+    return (
         decision(
             STARTED,
             "fraud",
@@ -349,11 +370,6 @@ def decisions() -> tuple[DecisionView, ...]:
             before="running",
             after="rolled_back",
             number=4,
-            evidence={
-                "step": 0,
-                "weight": 0.0,
-                "gates": gates,
-                "last_closed_us": STARTED + 5 * SECOND,
-            },
+            evidence={"step": 0, "weight": 0.0, **closed},
         ),
     )

@@ -54,12 +54,7 @@ def create_app(
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if error.status_code == 405:
-            said = RedpollError("RP-105", f"{request.url.path} does not take {request.method}.")
-        elif error.status_code == 404:
-            said = RedpollError("RP-104", f"There is nothing at {request.url.path[:200]}.")
-        else:
-            said = RedpollError("RP-101", f"The request cannot be read: {error.detail}.")
+        said = _http_error(request, error)
         reply = answer(request, said)
         reply.headers.update(error.headers or {})
         return reply
@@ -93,6 +88,15 @@ def create_app(
     )
     app.state.hub = hub
     return app
+
+
+def _http_error(request: Request, error: HTTPException) -> RedpollError:
+    """Starlette's own errors in our words."""
+    if error.status_code == 405:
+        return RedpollError("RP-105", f"{request.url.path} does not take {request.method}.")
+    if error.status_code == 404:
+        return RedpollError("RP-104", f"There is nothing at {request.url.path[:200]}.")
+    return RedpollError("RP-101", f"The request cannot be read: {error.detail}.")
 
 
 def _wants_page(request: Request) -> bool:
