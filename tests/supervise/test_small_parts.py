@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redpoll.backends.start import environment, interpreter
 from redpoll.catalog import Model, Server, Tensor, Version
 from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir
@@ -23,7 +24,7 @@ from redpoll.supervise import sockets
 from redpoll.supervise.backoff import Backoff
 from redpoll.supervise.child import how
 from redpoll.supervise.stderr import BoundedFile, Pump
-from redpoll.supervise.wanted import environment, interpreter, wanted
+from redpoll.supervise.wanted import wanted
 
 
 def test_the_waits_double_from_a_tenth_of_a_second_to_five_for_ever() -> None:

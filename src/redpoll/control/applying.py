@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from redpoll.backends import pickles
 from redpoll.catalog import Config, Server, Version
 from redpoll.control import asking
 from redpoll.control.apply import Running, changes, settle, with_version
@@ -16,7 +17,7 @@ from redpoll.errors import RedpollError
 from redpoll.facts import Decision
 from redpoll.rollout import commands
 from redpoll.rollout.machine_state import Action, Decide
-from redpoll.store.artifacts import Artifacts
+from redpoll.store.artifacts import Artifacts, source
 from redpoll.store.port import Catalog
 from redpoll.views import ApplyLine
 
@@ -29,7 +30,20 @@ def fill(engine: Engine, config: Config, copy: bool) -> Config:
 
     Reads every model file, which may take seconds: for another thread than the loop's.
     """
-    return Artifacts(engine.data.artifacts).fill(config, engine.store.read(), copy=copy)
+    before = engine.store.read()
+    for model in config.models:
+        stored = before.models.get(model.name)
+        known = {version.name for version in stored.model.versions} if stored else set()
+        for version in model.versions:
+            if version.name not in known:
+                pickles.check(version, source(version))
+    return Artifacts(engine.data.artifacts).fill(config, before, copy=copy)
+
+
+def keep(engine: Engine, version: Version) -> Version:
+    """One version with its digests; its files are kept. RP-003. For another thread, too."""
+    pickles.check(version, source(version))
+    return Artifacts(engine.data.artifacts).add(version)
 
 
 def apply(engine: Engine, filled: Config, actor: str, dry_run: bool) -> tuple[ApplyLine, ...]:

@@ -26,7 +26,6 @@ from redpoll.host.paths import DataDir
 from redpoll.journal.port import Journal
 from redpoll.rollout import commands
 from redpoll.routes import Route
-from redpoll.store.artifacts import Artifacts
 from redpoll.store.port import CatalogStore
 from redpoll.views import (
     ApplyLine,
@@ -230,6 +229,5 @@ class Control:
         self, model: str, version: Version, *, actor: str = "api"
     ) -> tuple[ApplyLine, ...]:
         """Add a version (see ``config.version_from``); a rollout to it is another call."""
-        artifacts = Artifacts(self.engine.data.artifacts)
-        kept = await asyncio.to_thread(artifacts.add, version)
+        kept = await asyncio.to_thread(applying.keep, self.engine, version)
         return applying.add_version(self.engine, model, kept, actor)

@@ -1,33 +1,11 @@
-"""Which workers should run, from the route table, and how each of them is started. Pure."""
+"""Which workers should run, from the route table. Pure."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import msgspec
-
-from redpoll import backends
-from redpoll.catalog import Model, Record, Version
+from redpoll.backends.start import KINDS, specification
+from redpoll.catalog import Record, Version
 from redpoll.host.paths import DataDir
 from redpoll.routes import Table
-
-KINDS = ("sklearn", "python")
-PROGRAM = Path(backends.__file__).parent / "worker" / "__main__.py"
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
-UNSET = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "REDPOLL_TOKEN")
 
 
 class Want(Record, frozen=True, kw_only=True):
@@ -57,7 +35,7 @@ def wanted(table: Table, data: DataDir) -> dict[str, Want]:
         for target in route.targets.values():
             if not target.run or target.version.kind not in KINDS:
                 continue
-            spec = specification(route.model, target.version, data)
+            spec = specification(route.model, target.version, data.artifacts)
             for index, address in enumerate(target.addresses):
                 want = Want(
                     model=route.model.name,
@@ -68,42 +46,3 @@ def wanted(table: Table, data: DataDir) -> dict[str, Want]:
                 )
                 found[want.key] = want
     return found
-
-
-def specification(model: Model, version: Version, data: DataDir) -> str:
-    """What a worker is told: the parts of model and version that make it answer as it does."""
-    tensor, output = model.tensor, model.output
-    told: dict[str, Any] = {
-        "model": {
-            "name": model.name,
-            "inputs": model.inputs,
-            "tensor": tensor,
-            "output": output,
-            "redact": model.redact,
-        },
-        "version": {
-            "name": version.name,
-            "backend": version.backend,
-            "folder": version.folder or ".",
-            "files": version.files,
-            "artifact": version.artifact,
-        },
-        "artifact": str(data.artifacts / version.artifact) if version.artifact else None,
-    }
-    return msgspec.json.encode(told).decode()
-
-
-def interpreter(version: Version) -> str:
-    """The Python that a version's workers run in. Links are kept: a venv's Python is one."""
-    if version.python is None:
-        return sys.executable
-    if "/" not in version.python:
-        return version.python  # found on PATH
-    return str(Path(version.folder) / Path(version.python).expanduser())
-
-
-def environment(version: Version, ours: Mapping[str, str]) -> dict[str, str]:
-    """Our environment, with the version's number of threads and without what is ours alone."""
-    kept = {name: value for name, value in ours.items() if name not in UNSET}
-    threads = {name: str(version.threads) for name in THREAD_VARIABLES}
-    return {**kept, **threads, "PYTHONUNBUFFERED": "1"}

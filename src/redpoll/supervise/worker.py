@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from redpoll.backends.start import interpreter
 from redpoll.host.paths import DataDir
 from redpoll.host.process import private_folder
 from redpoll.supervise.backoff import Backoff
-from redpoll.supervise.wanted import Want, interpreter
+from redpoll.supervise.wanted import Want
 from redpoll.supervise.worker_process import WorkerProcess
 
 log = logging.getLogger("redpoll.supervise")

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from redpoll.backends.start import PROGRAM, environment, interpreter
 from redpoll.clock import iso
 from redpoll.supervise.child import Launch, Run, how
 from redpoll.supervise.stderr import BoundedFile, Pump
-from redpoll.supervise.wanted import PROGRAM, Want, environment, interpreter
+from redpoll.supervise.wanted import Want
 
 PAGE = struct.Struct("<QQQQ")  # state, call since (CLOCK_MONOTONIC ns, 0: none), calls, errors
 
