@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 
+from redpoll.host.counters import render
 from redpoll.host.paths import DataDir
 from redpoll.journal.files import FileJournal
-from redpoll.testing.journals import fill
+from redpoll.testing.journals import fill, request
 
 
 def start(data: DataDir, *arguments: str, **more) -> subprocess.Popen[bytes]:
@@ -35,10 +36,11 @@ def test_it_seals_says_its_numbers_and_ends_when_told(tmp_path: Path) -> None:
     try:
         writer = FileJournal(data).open("gateway")
         fill(writer, 10)
+        writer.append("churn", request(99))
         writer.close()
-        wait(lambda: not list(data.wal.glob("*.wal")))
+        wait(lambda: not list(data.wal.glob("gateway-*.wal")))
         wait((data.metrics / "sealer.json").is_file)
-        assert len(list(FileJournal(data).read())) == 20
+        assert len(list(FileJournal(data).read())) == 22, "and one answer lost"
         process = psutil.Process(child.pid)
         before = process.cpu_times()
         time.sleep(1.0)
@@ -46,7 +48,9 @@ def test_it_seals_says_its_numbers_and_ends_when_told(tmp_path: Path) -> None:
         assert after.user + after.system - before.user - before.system < 0.15
         child.send_signal(signal.SIGTERM)
         _, stderr = child.communicate(timeout=10)
-        assert child.returncode == 0 and stderr == b""
+        assert child.returncode == 0
+        assert stderr.count(b"\n") == 1 and b"1 requests unanswered: closed as lost" in stderr
+        assert b'redpoll_journal_facts_total{fact="answer"} 1' in render(data.metrics)
     finally:
         child.kill()
         child.communicate()

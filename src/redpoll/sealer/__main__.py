@@ -39,18 +39,19 @@ async def run(data: DataDir, fd: int) -> None:
         return
     with held:
         sealer = Sealer(data, FileJournal(data), SystemClock())
-        counters = Counters("sealer", data.metrics)
+        numbers = _Numbers(sealer, data)
         counted = 0.0
         while not stop.is_set():
             await asyncio.to_thread(sealer.round)
             if loop.time() - counted >= COUNT_S:
                 counted = loop.time()
-                _count(counters, sealer, data)
+                numbers.save()
             try:
                 await asyncio.wait_for(stop.wait(), IDLE_S)
             except TimeoutError:
                 continue
         await asyncio.to_thread(sealer.close)
+        numbers.save()
 
 
 async def _lock(path: Path, stop: asyncio.Event) -> lock.FileLock | None:
@@ -66,13 +67,29 @@ async def _lock(path: Path, stop: asyncio.Event) -> lock.FileLock | None:
     return None
 
 
-def _count(counters: Counters, sealer: Sealer, data: DataDir) -> None:
-    try:
-        disk = os.statvfs(data.journal)
-        counters.set("redpoll_journal_free_bytes", (), float(disk.f_bavail * disk.f_frsize))
-        counters.save()
-    except OSError as error:
-        _log.error("counters could not be written: %s", error)
+class _Numbers:
+    """What ``/metrics`` and *System* say of us. Counters carry on from the sealer before us."""
+
+    def __init__(self, sealer: Sealer, data: DataDir) -> None:
+        self._sealer = sealer
+        self._folder = data.journal
+        self._counters = Counters("sealer", data.metrics)
+        self._answers = self._counters.cell("redpoll_journal_facts_total", ("answer",))
+        # How many facts a damaged file holds, nobody can say: it counts as one.
+        self._damaged = self._counters.cell("redpoll_journal_lost_total", ("any", "damaged file"))
+        self._before = (self._answers.value, self._damaged.value)
+
+    def save(self) -> None:
+        """Bring the numbers up to date, and rename them into place."""
+        self._answers.value = self._before[0] + self._sealer.lost_requests
+        self._damaged.value = self._before[1] + self._sealer.damaged_files
+        try:
+            disk = os.statvfs(self._folder)
+            free = float(disk.f_bavail * disk.f_frsize)
+            self._counters.set("redpoll_journal_free_bytes", (), free)
+            self._counters.save()
+        except OSError as error:
+            _log.error("counters could not be written: %s", error)
 
 
 def _logs(data: DataDir) -> None:
