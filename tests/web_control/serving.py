@@ -44,7 +44,7 @@ class Serving:
         self.server = uvicorn.Server(config)
         self.server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
         task = asyncio.create_task(self.server.serve(sockets=[self.socket]))
-        while not self.server.started:
+        while not self.server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         self._ready.set()
         await task

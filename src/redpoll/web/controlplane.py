@@ -11,9 +11,9 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import uvicorn
@@ -55,15 +55,34 @@ def server_of(data: DataDir) -> Server:
         return Server()
 
 
-async def apply(control: Control, path: Path) -> None:
-    """Apply the file; a bad one is logged with all its errors, and what was applied stays."""
-    try:
-        for line in await control.apply(applying.load(control, path), actor=path.name):
-            log.info("%s", line.sentence)
-    except RedpollError as error:
-        for problem in getattr(error, "problems", ()):
-            log.error("%s", problem)
-        log.error("%s was not applied; what was applied before stays: %s", path, error)
+class Applier:
+    """Applies the file, one time after another."""
+
+    def __init__(self, control: Control, path: Path) -> None:
+        self.control = control
+        self.path = path
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def apply(self) -> None:
+        """Apply it now; a bad file is logged with all its errors, and what was applied stays."""
+        async with self._lock:
+            try:
+                config = applying.load(self.control, self.path)
+                for line in await self.control.apply(config, actor=self.path.name):
+                    log.info("%s", line.sentence)
+            except RedpollError as error:
+                for problem in getattr(error, "problems", ()):
+                    log.error("%s", problem)
+                log.error("%s was not applied; what was applied before stays: %s", self.path, error)
+            except Exception:  # a mistake here must not end rollouts that run
+                log.exception("%s was not applied; what was applied before stays", self.path)
+
+    def again(self) -> None:
+        """Apply it soon (SIGHUP)."""
+        task = asyncio.get_running_loop().create_task(self.apply())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 async def run(arguments: argparse.Namespace) -> None:
@@ -98,19 +117,14 @@ async def run(arguments: argparse.Namespace) -> None:
         app.state.hub.close()
         web.should_exit = True
 
-    tasks: set[asyncio.Task[Any]] = set()
-
-    def reapply() -> None:
-        if arguments.config:
-            task = loop.create_task(apply(control, Path(arguments.config)))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
+    applier = Applier(control, Path(arguments.config)) if arguments.config else None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, reapply)
+    if applier:
+        loop.add_signal_handler(signal.SIGHUP, applier.again)
     lifeline.watch(loop, arguments.lifeline, stop)
-    reapply()
+    if applier:  # who connects meanwhile waits in the listener's queue for a true answer
+        await applier.apply()
     try:
         await web.serve(sockets=[socket.socket(fileno=arguments.fd)])
     finally:
@@ -125,8 +139,13 @@ def main() -> None:
     parser.add_argument("--config", default="", help="applied at the start and on SIGHUP")
     parser.add_argument("--lifeline", type=int, default=-1, help="ends us when it is closed")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the file is read, which is soon
     lifeline.die_with_parent()
-    uvloop.run(run(arguments))
+    try:
+        uvloop.run(run(arguments))
+    except RedpollError as error:
+        log.error("%s", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
