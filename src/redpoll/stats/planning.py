@@ -41,10 +41,12 @@ def requests_needed(
     def reached(requests: float) -> bool:
         return _log_sum_exp([start + requests * rate for start, rate in bets]) >= log_limit
 
-    low, high = 0.0, 1.0
-    while not reached(high):
-        low, high = high, high * 2.0
-    for _ in range(20):
+    if reached(0.0):
+        return 0.0
+    # The bet that would be there first alone bounds it from above; two figures are enough.
+    high = max(0.0, min((log_limit - start) / rate for start, rate in bets if rate > 0.0))
+    low = 0.0
+    while high - low > 0.02 * high:
         middle = (low + high) / 2.0
         low, high = (low, middle) if reached(middle) else (middle, high)
     return high
