@@ -85,8 +85,8 @@ import pandas
 
 
 def regional_wage_index(occupations):
-    """Ask the feature service: one round trip, log-normal around 40 ms, now and then 100."""
-    time.sleep(random.lognormvariate(-3.2, 0.5))
+    """Ask the feature service: one round trip, log-normal around 50 ms, now and then 100."""
+    time.sleep(random.lognormvariate(-3.0, 0.4))
     return [1.0 for _ in occupations]
 
 
@@ -140,7 +140,7 @@ def _fit(
     folder: Path, version: str, people: list[adult.Row], held_out: list[adult.Row], *, trees: bool
 ) -> Trained:
     pipeline = _pipeline(trees)
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     begun = time.perf_counter()
     # Beside other busy processes BLAS threads wait for each other longer than they compute.
@@ -168,20 +168,20 @@ def _pipeline(trees: bool) -> Any:
         from sklearn.ensemble import GradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import OneHotEncoder, StandardScaler
+        from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
     except ImportError as error:
         raise RedpollError(
             "RP-604",
             f"the demo trains with scikit-learn and pandas ({error}); "
             f"run: {Path(sys.executable).name} -m pip install 'redpoll[sklearn]'",
         ) from None
+    if trees:
+        encode = make_column_transformer(
+            (OrdinalEncoder(), list(adult.CATEGORIES)), remainder="passthrough"
+        )
+        return make_pipeline(encode, GradientBoostingClassifier(n_estimators=60, random_state=SEED))
     encode = make_column_transformer(
         (OneHotEncoder(sparse_output=False), list(adult.CATEGORIES)),
         (StandardScaler(), list(adult.NUMBERS)),
     )
-    last = (
-        GradientBoostingClassifier(n_estimators=60, random_state=SEED)
-        if trees
-        else LogisticRegression(max_iter=1000)
-    )
-    return make_pipeline(encode, last)
+    return make_pipeline(encode, LogisticRegression(max_iter=1000))

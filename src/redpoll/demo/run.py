@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from redpoll.client import Client, ClientError
+from redpoll.client import Client
 from redpoll.client.transport import Transport
 from redpoll.demo import acts, adult, models
 from redpoll.demo.narrator import Narrator, percent
@@ -65,7 +63,7 @@ def run(options: Options, write: Callable[[str], None]) -> Story:
     write(f"redpoll demo: everything happens on this machine, in {folder}")
     train, held_out = adult.read(train_file), adult.read(held_out_file)
     _train(narrator, folder, train, held_out)
-    config = models.write_config(folder, min_requests=150 if options.fast else 200)
+    config = models.write_config(folder, min_requests=120 if options.fast else 150)
     server = DemoServer(config)
     try:
         return _serve(options, narrator, server, held_out)
@@ -101,20 +99,22 @@ def _serve(
     narrator.more(f"console: {server.control_url}/   (open it and watch)")
     client = Client(server.data_url, control_url=server.control_url)
     control = Transport(server.control_url, token=None, timeout_s=10.0)
-    pace = _pace(client, held_out, options.requests_per_second)
+    pace = options.requests_per_second
     traffic = Traffic(client, "income", held_out, requests_per_second=pace)
-    narrator.say(f"Traffic: {pace:.0f} requests/s about held-out people from {USERS:,} users.")
+    narrator.say(
+        f"Traffic: up to {pace:.0f} requests/s about held-out people from {USERS:,} users."
+    )
     endings: tuple[acts.Ending, ...] = ()
     try:
         stage = acts.Stage(client, control, traffic, narrator)
-        stage.warm_up("v1", WARM_UP_REQUESTS)
+        stage.warm_up("v1", WARM_UP_REQUESTS, enough_s=15.0)
         for act in _programme(options.act):
             ending = stage.play(act)
             endings += (ending,)
             if not ending.as_it_must:
                 break
             if ending.state == "promoted":
-                stage.warm_up(act.version, 200)
+                stage.warm_up(act.version, 200, enough_s=5.0)
         if options.keep_serving:
             _keep_serving(narrator, server)
     finally:
@@ -141,17 +141,6 @@ def _serve(
         acts=endings,
         clean_exit=clean,
     )
-
-
-def _pace(client: Client, held_out: list[adult.Row], wanted: float) -> float:
-    """Requests/s that a worker of this machine answers at ease: at most what is wanted."""
-    took = []
-    for person in held_out[:CALIBRATION_REQUESTS]:
-        begun = time.monotonic()
-        with contextlib.suppress(ClientError):
-            client.predict("income", {name: person[name] for name in adult.INPUTS}, unit="u-0000")
-        took.append(time.monotonic() - begun)
-    return max(40.0, min(wanted, UTILISATION / statistics.median(took)))
 
 
 def _programme(act: str) -> tuple[acts.Act, ...]:

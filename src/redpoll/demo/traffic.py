@@ -1,7 +1,9 @@
 """A client that replays held-out people as traffic: users who return, and truths that follow.
 
-Some threads share one pace (requests/s). Each asks about a person of a user that it picks, on a
-connection that stays open; a few seconds later the true label is sent as an outcome.
+Some threads share one pace. Each asks about a person of a user that it picks, on a connection that
+stays open; a few seconds later the true label is sent as an outcome. The pace is what was asked for,
+or what keeps one worker of this machine busy no more than 60 %: past that, requests wait for each
+other, and how long an answer takes says little about who gives it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from redpoll.demo import adult
 
 USERS = 4000
 TRUTH_AFTER_S = 3.0
+UTILISATION = 0.6
+PACE_MIN = 40.0  # requests/s
+LATENCIES = 200  # the newest, of which the fastest tenth met no queue
 BEHIND_MAX_S = 0.5  # on a machine that cannot keep the pace, later is dropped, not piled up
 
 
@@ -30,11 +35,13 @@ class Traffic:
         people: Sequence[adult.Row],
         *,
         requests_per_second: float,
-        threads: int = 4,
+        threads: int = 6,
         seed: int | None = None,
     ) -> None:
         self._client, self._model, self._people = client, model, people
+        self._wanted, self._ask_threads = requests_per_second, threads
         self._gap_s = threads / requests_per_second
+        self._latencies_s: deque[float] = deque(maxlen=LATENCIES)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()  # (version, what became of it)
@@ -76,6 +83,7 @@ class Traffic:
 
     def _ask_once(self, user: str, person: adult.Row) -> None:
         row = {name: person[name] for name in adult.INPUTS}
+        asked = time.monotonic()
         try:
             answer = self._client.predict(self._model, row, unit=user)
         except ClientError as error:
@@ -84,6 +92,7 @@ class Traffic:
                 self._stopping.wait(0.2)
             self._count("", error.code)
             return
+        self._latencies_s.append(time.monotonic() - asked)
         self._count(answer.version, "ok")
         truth = (time.monotonic(), answer.id, person[adult.LABEL] == adult.POSITIVE)
         self._truths.append(truth)
@@ -96,6 +105,7 @@ class Traffic:
         """Send the truths that are due, once a second, until the end."""
         while True:
             last = self._stopping.wait(1.0)
+            self._keep_pace()
             due = []
             while self._truths and (last or self._truths[0][0] < time.monotonic() - TRUTH_AFTER_S):
                 _, prediction_id, value = self._truths.popleft()
@@ -107,3 +117,9 @@ class Traffic:
                 self.unexpected = str(error)
             if last:
                 return
+
+    def _keep_pace(self) -> None:
+        latencies = sorted(self._latencies_s.copy())
+        if latencies:
+            at_ease = UTILISATION / latencies[len(latencies) // 10]
+            self._gap_s = self._ask_threads / max(PACE_MIN, min(self._wanted, at_ease))
