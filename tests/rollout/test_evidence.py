@@ -235,6 +235,20 @@ def test_answers_without_a_request_are_forgotten():
     assert evidence.state() == empty.state()
 
 
+def test_answers_without_a_request_are_bounded_even_when_nothing_closes(monkeypatch):
+    """A rollout that waits for its candidate closes nothing, while the stable answers on."""
+    monkeypatch.setattr("redpoll.rollout.evidence_buckets.EARLY_MAX", 10)
+    evidence = Evidence.start(spec())
+    for number in range(50):
+        evidence.add(answer(f"x{number}", 1000 + number))
+    evidence.add(request("x49", 900))
+    evidence.close(10**6)
+    assert evidence.read().requests == 1
+    evidence.add(request("x1", 2 * 10**6))
+    evidence.close(10**7)
+    assert evidence.read().open_requests == 1
+
+
 def test_another_model_is_passed_over_where_the_spec_names_one():
     """Ids of rollouts are unique anyway; this saves the look."""
     evidence = Evidence.start(spec(model="fraud"))

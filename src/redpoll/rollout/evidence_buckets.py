@@ -13,6 +13,8 @@ from redpoll.rollout.units import unit_hash
 
 BUCKET_US = 100_000
 NEVER = 2**62  # µs
+# Answers kept until their request is read. Most have none that counts and go at the next close.
+EARLY_MAX = 100_000
 ARM_INDEX = {"stable": 0, "candidate": 1}
 STATUS_INDEX = {name: index for index, name in enumerate(STATUSES)}
 
@@ -80,6 +82,8 @@ class OpenBuckets:
             known = self.early.get(fact.prediction_id)
             if known is None or kept < known:
                 self.early[fact.prediction_id] = kept
+                if len(self.early) > EARLY_MAX:
+                    del self.early[next(iter(self.early))]
         elif record[7] is None or kept < record[7]:
             record[7] = kept
 

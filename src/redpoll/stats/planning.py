@@ -36,7 +36,9 @@ def requests_needed(
     """
     if not bool((grows > 0.0).any()):
         return None
-    bets = list(zip((log_wealth + log_stakes).tolist(), grows.tolist(), strict=True))
+    begin: list[float] = (log_wealth + log_stakes).tolist()
+    rates: list[float] = grows.tolist()
+    bets = list(zip(begin, rates, strict=True))
 
     def reached(requests: float) -> bool:
         return _log_sum_exp([start + requests * rate for start, rate in bets]) >= log_limit
