@@ -292,7 +292,7 @@ def test_a_gateway_that_is_asked_by_many_at_once_ends_every_call_once(tmp_path: 
                         rig.gateway.leave(backend.asked[at])
                     else:
                         break
-        while any(backend.asked for backend in backends):
+        while rig.gateway.taken or any(backend.asked for backend in backends):
             for backend in backends:
                 if backend.asked:
                     backend.answer()

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpoll.capture import (
-    OIP_ANSWER, OIP_REQUEST, ROWS_REQUEST, TEXT, TEXT_BYTES_MAX, materialise,
+    OIP_ANSWER,
+    OIP_REQUEST,
+    ROWS_REQUEST,
+    TEXT,
+    TEXT_BYTES_MAX,
+    materialise,
 )  # fmt: skip
 from redpoll.capture.redact import MASK, Masks
 from redpoll.catalog import Tensor

@@ -55,6 +55,8 @@ def _resolve(path: str) -> Endpoint:
     fixed = _FIXED.get(trimmed)
     if fixed is not None:
         return Endpoint(*fixed)
+    if not trimmed.startswith("/"):
+        return _nowhere(f"{path[:100]} is no path")  # `*`, or the authority of a CONNECT
     parts = [unquote(part) for part in trimmed.split("/")[1:]]
     if parts[0] == "predict" and len(parts) > 1:
         version, rest = _version(parts[2:])

@@ -1,0 +1,476 @@
+"""HTTP/1.1 as it comes: whole, in pieces, several at once, wrong, slow, or broken off."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+
+from redpoll.catalog import Limits
+from redpoll.web import http
+from tests.web_data.rig import BODY, INFER, Plane, infer, replies, request, run
+
+
+def test_a_request_may_come_in_any_pieces(tmp_path: Path) -> None:
+    """Byte by byte, or cut anywhere: the same reply, the same facts."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        raw = request("POST", INFER, BODY, redpoll_unit="u")
+        (whole,), _ = await plane.say(raw)
+        assert whole.status == 200
+        (remembered,), _ = await plane.say(raw)
+        assert remembered.status == 200
+        for cut in range(1, len(raw)):
+            (reply,), transport = await plane.say(raw[:cut], raw[cut:])
+            assert (reply.status, transport.closed) == (200, False)
+        (reply,), _ = await plane.say(*(raw[i : i + 1] for i in range(len(raw))))
+        assert reply.status == 200
+        plane.whole()
+        assert len(plane.rig.requests()) == len(raw) + 2
+
+    run(go)
+
+
+def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
+    """Ten in one piece: each waits for the one before, whatever kind it is."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        raw = b"".join(
+            request("POST", INFER, infer(float(n), id=f"r-{n}")) + request("GET", f"/nowhere/{n}")
+            for n in range(10)
+        )
+        found, _ = await plane.say(raw, ticks=60)
+        assert [r.status for r in found] == [200, 404] * 10
+        assert [r.headers["x-request-id"] for r in found[::2]] == [f"r-{n}" for n in range(10)]
+        assert all(f"/nowhere/{n}" in found[2 * n + 1].said["error"] for n in range(10))
+        plane.whole()
+
+    run(go)
+
+
+def test_what_is_pipelined_without_end_is_not_read_without_end(tmp_path: Path) -> None:
+    """Past 64 KiB behind a request that is worked on, reading stops; it goes on later."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        plane.hold = True
+        connection, transport = plane.connect()
+        raw = request("POST", INFER, BODY)
+        connection.data_received(raw)
+        sent = 1
+        while transport.reading:
+            connection.data_received(raw)
+            sent += 1
+            assert sent * len(raw) < 2 * http.PIPELINED_BYTES_MAX
+        plane.hold = False
+        await plane.settle(sent * 6)
+        assert transport.reading
+        assert [r.status for r in replies(transport.out)] == [200] * sent
+        plane.whole()
+
+    run(go)
+
+
+MALFORMED = [
+    b"GARBAGE\r\n\r\n",
+    b"GET / HTTP/1.1\n\n",
+    b"GET / HTTP/2.0\r\nHost: h\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: h\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost : h\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nA\x00: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nA: b\x00c\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nA: b\rc\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\nabc",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0x3\r\n\r\nabc",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3, 3\r\n\r\nabc",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nredpoll-unit: a\r\nredpoll-unit: b\r\nContent-Length: 0\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: h\r\nx-request-id: a\r\nX-Request-Id: b\r\nContent-Length: 0\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 60,
+]
+
+
+@pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_http_is_400_and_the_connection_ends(tmp_path: Path, raw: bytes) -> None:
+    """Two readers that could disagree about where a request ends are how requests are smuggled."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        follow = request("POST", INFER, BODY)
+        (reply,), transport = await plane.say(raw + follow)
+        assert (reply.status, reply.said["code"]) == (400, "RP-100")
+        assert reply.headers["connection"] == "close"
+        assert transport.ended
+        (reply,), transport = await plane.say(*(bytes([b]) for b in raw), follow)
+        assert (reply.status, transport.ended) == (400, True)
+        assert not plane.rig.requests()
+        assert plane.rig.count("redpoll_refused_total", "_", "malformed_http") == 2
+
+    run(go)
+
+
+def test_nonsense_is_refused_before_its_end_comes(tmp_path: Path) -> None:
+    """Whoever speaks TLS to a plain port hears so at once, not after ten seconds."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        (reply,), _ = await plane.say(b"\x16\x03\x01\x02\x00\x01")
+        assert reply.status == 400
+        (reply,), _ = await plane.say(b"GET / HT", b"TPX")
+        assert reply.status == 400
+
+    run(go)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "drip"])
+def test_too_large_a_body_is_413_before_it_is_held(tmp_path: Path, framing: str) -> None:
+    """By its length, as its chunks come, or inflated."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path, limits=Limits(body_bytes=1000))
+        head = f"POST {INFER} HTTP/1.1\r\nHost: h\r\n".encode()
+        if framing == "length":
+            pieces = [head + b"Content-Length: 1001\r\n\r\n"]
+        elif framing == "chunked":
+            pieces = [head + b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n"]
+        else:
+            pieces = [
+                head + b"Transfer-Encoding: chunked\r\n\r\n",
+                *[b"64\r\n" + b"x" * 100 + b"\r\n"] * 11,
+            ]
+        (reply,), transport = await plane.say(*pieces)
+        assert (reply.status, reply.said["code"]) == (413, "RP-106")
+        assert transport.ended
+        ok = BODY.ljust(1000)
+        assert (await plane.ask("POST", INFER, ok)).status == 200
+        plane.whole()
+
+    run(go)
+
+
+def test_too_large_headers_are_413(tmp_path: Path) -> None:
+    """Also where their end never comes."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path, limits=Limits(header_bytes=1024))
+        for raw in (request("GET", "/v2", a="x" * 1100), b"GET / HTTP/1.1\r\nA: " + b"x" * 1100):
+            (reply,), transport = await plane.say(raw)
+            assert (reply.status, transport.ended) == (413, True)
+        (reply,), _ = await plane.say(request("GET", "/v2", a="x" * 900))
+        assert reply.status == 200
+
+    run(go)
+
+
+def test_compressed_bodies_are_read_within_their_bound(tmp_path: Path) -> None:
+    """Gzip and deflate (with and without zlib's wrapping); a bomb is 413; others are 415."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path, limits=Limits(body_bytes=10_000))
+        raw = zlib.compressobj(wbits=-15)
+        coded = {
+            "gzip": gzip.compress(BODY), "x-gzip": gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]),
+            "deflate": zlib.compress(BODY), "DEFLATE": raw.compress(BODY) + raw.flush(),
+            "identity": BODY,
+        }  # fmt: skip
+        for coding, body in coded.items():
+            reply = await plane.ask("POST", INFER, body, content_encoding=coding)
+            assert reply.status == 200, coding
+        bomb = gzip.compress(b"0" * 50_000_000)[:9_000]
+        assert len(gzip.compress(b"0" * 9_000_000)) < 10_000
+        for body in (gzip.compress(b"0" * 9_000_000), bomb):
+            (reply,), _ = await plane.say(request("POST", INFER, body, content_encoding="gzip"))
+            assert reply.status == 413
+        (reply,), _ = await plane.say(request("POST", INFER, BODY, content_encoding="br"))
+        assert (reply.status, reply.said["code"]) == (415, "RP-111")
+        for body in (b"no gzip", gzip.compress(BODY)[:-4], b""):
+            (reply,), _ = await plane.say(request("POST", INFER, body, content_encoding="gzip"))
+            assert reply.status == 400
+        assert {json.dumps(json.loads(r.inputs)) for r in plane.rig.requests()} == {'{"x": [1.0]}'}
+        plane.whole()
+
+    run(go)
+
+
+def test_chunked_bodies_are_read(tmp_path: Path) -> None:
+    """And what follows them is the next request."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        head = f"POST {INFER} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n".encode()
+        raw = head + b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (BODY[:5], len(BODY) - 5, BODY[5:])
+        found, _ = await plane.say(raw + request("GET", "/v2") + raw, ticks=20)
+        assert [r.status for r in found] == [200, 200, 200]
+        plane.whole()
+
+    run(go)
+
+
+def test_old_clients_and_those_that_say_close_are_answered_and_closed(tmp_path: Path) -> None:
+    """HTTP/1.0 without keep-alive, Connection: close; keep-alive in 1.0 is kept."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        (reply,), transport = await plane.say(b"GET /v2 HTTP/1.0\r\n\r\n")
+        assert (reply.status, reply.headers["connection"], transport.ended) == (200, "close", True)
+        (reply,), transport = await plane.say(b"GET /v2 HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+        assert (reply.status, transport.ended) == (200, False)
+        (reply,), transport = await plane.say(request("POST", INFER, BODY, connection="foo, Close"))
+        assert (reply.status, transport.ended) == (200, True)
+        connection, transport = plane.connect()
+        connection.data_received(request("GET", "/v2", connection="close"))
+        connection.data_received(request("GET", "/v2"))
+        await plane.settle()
+        assert len(replies(transport.out)) == 1
+
+    run(go)
+
+
+def test_a_client_that_waits_for_100_continue_gets_it_or_the_refusal(tmp_path: Path) -> None:
+    """Before it sends a body that would not be taken."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path, limits=Limits(body_bytes=1000))
+        connection, transport = plane.connect()
+        connection.data_received(request("POST", INFER, BODY, expect="100-continue")[: -len(BODY)])
+        assert bytes(transport.out) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.data_received(BODY)
+        await plane.settle()
+        assert [r.status for r in replies(transport.out)] == [200]
+        head = f"POST {INFER} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n"
+        (reply,), transport = await plane.say(head.encode())
+        assert reply.status == 413
+        assert b"100 Continue" not in transport.out
+        (reply,), transport = await plane.say(request("POST", INFER, BODY, expect="100-continue"))
+        assert reply.status == 200
+        assert b"100 Continue" not in transport.out
+
+    run(go)
+
+
+def test_an_offer_to_speak_another_protocol_is_passed_over(tmp_path: Path) -> None:
+    """Java's client offers h2c with every first request; its body must not be lost."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        raw = request(
+            "POST",
+            INFER,
+            BODY,
+            connection="Upgrade, HTTP2-Settings",
+            upgrade="h2c",
+            http2_settings="A",
+        )
+        found, _ = await plane.say(raw + raw, ticks=20)
+        assert [r.status for r in found] == [200, 200]
+        (reply,), _ = await plane.say(b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert reply.status == 404
+        plane.whole()
+
+    run(go)
+
+
+def test_head_gets_the_headers_alone(tmp_path: Path) -> None:
+    """With the length that GET would have."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        connection, transport = plane.connect()
+        connection.data_received(request("HEAD", "/v2"))
+        head, _, rest = bytes(transport.out).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert b"content-length: " in head
+        assert rest == b""
+
+    run(go)
+
+
+def test_past_the_bound_of_connections_a_client_is_told_and_closed(tmp_path: Path) -> None:
+    """503 with Retry-After; a place that becomes free is taken."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path, limits=Limits(connections=2))
+        first, first_transport = plane.connect()
+        plane.connect()
+        third, transport = plane.connect()
+        (reply,) = replies(transport.out)
+        assert (reply.status, reply.said["code"], transport.ended) == (503, "RP-108", True)
+        assert reply.headers["retry-after"]
+        third.connection_lost(None)
+        first.connection_lost(None)
+        _, transport = plane.connect()
+        assert not transport.ended
+        assert not first_transport.out
+
+    run(go)
+
+
+def test_waits_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers and bodies that dribble are 408; idle ones are closed; each in its own time."""
+
+    async def go() -> None:
+        limits = Limits(idle_s=75, header_wait_s=10, body_wait_s=30)
+        plane = Plane(tmp_path, limits=limits)
+        clock = [1000.0]
+        monkeypatch.setattr(plane.clients.loop, "time", lambda: clock[0])
+
+        def at(seconds: float) -> None:
+            clock[0] = 1000.0 + seconds
+            plane.clients.sweep()
+
+        at(0)
+        silent, silent_t = plane.connect()
+        slow_head, slow_head_t = plane.connect()
+        slow_body, slow_body_t = plane.connect()
+        kept, kept_t = plane.connect()
+        working, working_t = plane.connect()
+        raw = request("POST", INFER, BODY)
+        slow_head.data_received(raw[:20])
+        slow_body.data_received(raw[:-5])
+        kept.data_received(raw)
+        await plane.settle()
+        plane.hold = True
+        working.data_received(raw)
+        at(9)
+        slow_head.data_received(raw[20:30])
+        at(11)
+        assert [r.status for r in replies(slow_head_t.out)] == [408]
+        assert slow_head_t.ended
+        assert silent_t.closed
+        assert not slow_body_t.ended
+        at(14)
+        assert slow_head_t.closed  # it lingered, and never hung up
+        at(31)
+        assert [r.status for r in replies(slow_body_t.out)] == [408]
+        at(74)
+        assert not kept_t.closed
+        at(76)
+        assert kept_t.closed
+        assert not working_t.closed
+        assert len(silent_t.out) == 0
+        plane.hold = False
+        await plane.settle()
+        assert [r.status for r in replies(working_t.out)] == [200]
+
+    run(go)
+
+
+def test_a_client_that_does_not_read_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile none of its further requests is looked at."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        clock = [1000.0]
+        monkeypatch.setattr(plane.clients.loop, "time", lambda: clock[0])
+        connection, transport = plane.connect()
+        connection.pause_writing()
+        connection.data_received(request("GET", "/v2"))
+        await plane.settle()
+        assert not transport.out
+        connection.resume_writing()
+        await plane.settle()
+        assert [r.status for r in replies(transport.out)] == [200]
+        plane.clients.sweep()
+        connection.pause_writing()
+        clock[0] += 31
+        plane.clients.sweep()
+        assert transport.aborted
+
+    run(go)
+
+
+@pytest.mark.parametrize("how", ["eof", "lost"])
+def test_a_client_that_leaves_is_abandoned_at_once(tmp_path: Path, how: str) -> None:
+    """Its place is free, the backend's call given up, the facts whole."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        plane.hold = True
+        connection, transport = plane.connect()
+        connection.data_received(request("POST", INFER, BODY))
+        await plane.settle()
+        assert plane.gateway.flying == 1
+        if how == "eof":
+            assert connection.eof_received() is False
+        else:
+            connection.connection_lost(ConnectionResetError())
+        assert plane.gateway.flying == 0
+        await plane.settle()
+        assert [a.status for a in plane.rig.answers()] == ["abandoned"]
+        assert not transport.out
+        connection.connection_lost(None)
+        await plane.settle()
+        plane.whole()
+
+    run(go)
+
+
+def test_half_a_request_leaves_nothing(tmp_path: Path) -> None:
+    """A body that is broken off was never a request."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        raw = request("POST", INFER, BODY)
+        for cut in (1, 30, len(raw) - len(BODY), len(raw) - 1):
+            connection, transport = plane.connect()
+            connection.data_received(raw[:cut])
+            connection.eof_received()
+            connection.connection_lost(None)
+            await plane.settle()
+            assert not transport.out
+        assert not plane.rig.requests()
+        assert not plane.clients.connections
+
+    run(go)
+
+
+def test_draining_closes_what_idles_and_what_was_answered(tmp_path: Path) -> None:
+    """Idle connections at once, others with their reply; readiness says 503."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        _, idle = plane.connect()
+        plane.hold = True
+        busy, busy_t = plane.connect()
+        busy.data_received(request("POST", INFER, BODY))
+        await plane.settle()
+        plane.plane.closing = plane.gateway.draining = True
+        plane.clients.close_idle()
+        assert idle.closed
+        assert not busy_t.closed
+        plane.hold = False
+        await plane.settle()
+        (reply,) = replies(busy_t.out)
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+        for path in ("/v2/health/ready", "/readyz", "/v2/models/m/ready"):
+            assert (await plane.ask("GET", path)).status == 503
+        assert (await plane.ask("GET", "/v2/health/live")).status == 200
+        late = await plane.ask("POST", INFER, BODY)
+        assert (late.status, late.said["code"]) == (503, "RP-110")
+        assert late.headers["retry-after"]
+        await asyncio.sleep(0)
+        plane.whole()
+
+    run(go)
