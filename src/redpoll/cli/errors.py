@@ -50,8 +50,7 @@ def failure(error: BaseException, *, as_json: bool) -> int:
     problems = [_problem(p) for p in getattr(error, "problems", ())]
     print(f"redpoll: {message} [{code}]", file=sys.stderr)
     for problem in problems:
-        where = f"{problem.get('file', '')}:{problem.get('line', '')}"
-        print(f"  {where}: {problem.get('key', '')}: {problem.get('message', '')}", file=sys.stderr)
+        print(f"  {_where(problem)}{problem.get('message', '')}", file=sys.stderr)
     if code == "RP-600" and os.environ.get("REDPOLL_DEBUG"):
         traceback.print_exception(error)
     _document(as_json, message, code, problems)
@@ -75,6 +74,13 @@ def _problem(problem: Any) -> dict[str, Any]:
     if isinstance(problem, dict):
         return problem
     return {name: getattr(problem, name, "") for name in ("file", "line", "key", "message")}
+
+
+def _where(problem: dict[str, Any]) -> str:
+    """``redpoll.toml:12: models.churn.live: ``, as far as it is known."""
+    file, line, key = (problem.get(name) for name in ("file", "line", "key"))
+    place = f"{file}:{line}: " if line else f"{file}: " if file else ""
+    return place + (f"{key}: " if key else "")
 
 
 def _document(as_json: bool, message: str, code: str, problems: Any) -> None:

@@ -73,8 +73,8 @@ def share(fraction: float | None) -> str:
     if fraction is None:
         return "-"
     percent = 100 * fraction
-    text = f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.1f}"
-    return text.removeprefix("0") + "%" if text not in ("0", "0.0") else "0%"
+    text = f"{percent:.0f}" if percent >= 10 else f"{percent:.1f}".removesuffix(".0")
+    return (text.removeprefix("0") or "0") + "%"
 
 
 def milliseconds(value: float | None) -> str:
@@ -109,7 +109,8 @@ def clock(time_us: int) -> str:
 def seconds(value: float) -> str:
     """``.3 s``, ``12 s``, ``40 min``, ``3 h``, ``2 days``."""
     if value < 9.95:
-        return f"{value:.1f} s".removeprefix("0")
+        text = f"{value:.1f}".removesuffix(".0")
+        return (text.removeprefix("0") or "0") + " s"
     for limit, unit, name in ((99, 1, "s"), (5940, 60, "min"), (172800, 3600, "h")):
         if value < limit:
             return f"{value / unit:.0f} {name}"

@@ -186,7 +186,7 @@ def _plan_text(plan: dict[str, Any], rate: float) -> str:
     rows = []
     for number, step in enumerate(plan["steps"], 1):
         weight = min(step["weight"], plan["max_weight"])
-        pause = step.get("pause_s")
+        pause = step.get("pause_s", 0.0)
         least = plan["min_requests"] / (weight * rate) if rate and weight else None
         rows.append(
             (

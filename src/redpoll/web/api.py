@@ -45,7 +45,7 @@ def error_reply(error: RedpollError) -> Response:
     """``{"error", "code"}``, and ``problems`` where a configuration has several."""
     content: dict[str, Any] = {"error": error.message, "code": error.code}
     if problems := getattr(error, "problems", ()):
-        content["problems"] = problems
+        content["problems"] = [problem._asdict() for problem in problems]
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
