@@ -9,9 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from redpoll.catalog import Plan, Step
+from redpoll.control import engine
 from redpoll.control.audit import refold
 from redpoll.errors import RedpollError
 from redpoll.facts import Answer
+from redpoll.rollout import assign
 from redpoll.rollout.machine_fold import decide
 from redpoll.rollout.machine_state import ModelState
 from tests.control.rig import QUICK, Rig
@@ -80,7 +82,7 @@ def test_killed_at_random_moments_the_rollout_ends_as_if_undisturbed(tmp_path, s
     assert (again.state, again.sentence) == (rig.rollout.state, rig.rollout.sentence)
 
 
-def test_a_controller_that_was_away_decides_bucket_by_bucket_what_it_missed(tmp_path):
+def test_a_controller_that_was_away_decides_bucket_by_bucket_what_it_missed(tmp_path, monkeypatch):
     """At the same bucket as one that saw the facts come; only its Decision's time is later."""
     there, away = Rig(tmp_path / "there", plan=SLOW), Rig(tmp_path / "away", plan=SLOW)
     for rig in (there, away):
@@ -93,7 +95,10 @@ def test_a_controller_that_was_away_decides_bucket_by_bucket_what_it_missed(tmp_
     away.engine.tick = lambda: False
     away.run(12)
     away.engine = away.boot()
-    away.engine.tick()
+    monkeypatch.setattr(engine, "BUCKETS_A_STEP", 5)
+    assert away.engine.tick(), "so much waits that pages get their turn in between"
+    while away.engine.tick():
+        pass
     assert there.rollout.state == away.rollout.state == "rolled_back"
     for key in ("last_closed_us", "candidate_requests", "gates"):
         assert there.rollout.last[key] == away.rollout.last[key]
@@ -209,3 +214,58 @@ def test_a_second_rollout_of_the_same_version_begins_with_nothing(tmp_path):
     assert rig.rollout.id == "churn-2" and rig.rollout.salt != first.salt
     assert 0 < rig.watch.reading.requests < 60
     assert told(rig)[-1][:2] == ("churn-2", "ready")
+
+
+def test_a_split_that_is_not_as_drawn_pauses_the_rollout(tmp_path):
+    """Half of the candidate's requests never get to the gateway: no gate is believed."""
+    rig = Rig(tmp_path, plan=SLOW)
+    rig.live()
+    rig.start()
+    rig.run(1)
+    whole, rig.request = rig.request, lambda unit=None: skipping(rig, whole)
+    rig.run(40)
+    assert (rig.rollout.state, rig.rollout.cause) == ("paused", "split")
+    assert "not what was drawn" in rig.rollout.sentence
+    assert refold(rig.journal, "churn-1").agrees
+    rig.request = whole
+    rig.tell("resume")
+    rig.run(10)
+    assert rig.rollout.state == "running" and rig.rollout.evidence_set == 1
+    assert rig.watch.reading.requests < 600, "what was counted before is set aside"
+    assert refold(rig.journal, "churn-1").agrees
+
+
+def skipping(rig: Rig, whole) -> None:
+    """A request, unless it would be every other one of the candidate's."""
+    route, state = rig.route(), rig.ids.__dict__.copy()
+    prediction = rig.ids.prediction_id(7, rig.clock.now_us())
+    rig.ids.__dict__.update(state)
+    if (
+        assign.arm(route.salt, prediction, route.weight) == "candidate"
+        and rig.random.random() < 0.5
+    ):
+        rig.ids.prediction_id(7, rig.clock.now_us())
+        return
+    whole()
+
+
+@pytest.mark.parametrize("unit", ["request", "user"])
+def test_a_step_down_begins_a_new_epoch_and_keeps_the_evidence(tmp_path, unit):
+    """50 %, then 10 %: new salt, units bet anew, wealth stays, and a refold gives the same."""
+    down = Plan(steps=(Step(weight=0.5), Step(weight=0.1), Step(weight=0.5)), min_requests=60)
+    rig = Rig(tmp_path, plan=down, unit=unit)
+    rig.live()
+    rig.start()
+    rig.run(1)
+    first = rig.rollout
+    while rig.rollout.step == 0:
+        rig.run(1)
+    second = rig.rollout
+    assert (second.epoch, second.weight) == (1, 0.1) and second.salt != first.salt
+    before = rig.watch.reading.requests
+    rig.run(2)
+    rig.reboot()
+    rig.run(1)
+    assert rig.watch.reading.epoch == 1 and rig.watch.reading.requests > before
+    assert rig.finish() == "promoted"
+    assert refold(rig.journal, "churn-1").agrees

@@ -8,7 +8,7 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from redpoll.catalog import Plan, Step
+from redpoll.catalog import Gate, Plan, Step
 from redpoll.errors import RedpollError
 from redpoll.rollout import commands, machine
 from redpoll.rollout.commands import Start
@@ -312,6 +312,7 @@ def test_what_cannot_start_says_why(version, code, words):
         replace(PLAN, on_fail="ask"),
         replace(PLAN, min_requests=0),
         replace(PLAN, alpha=0.0),
+        replace(PLAN, gates=(Gate(metric="outcome:redo", margin=0.01),)),
     ],
 )
 def test_plans_that_cannot_be_carried_out_are_refused(plan: Plan):

@@ -38,6 +38,7 @@ from redpoll.views import DecisionView
 
 DECISIONS_KEPT = 2000
 POLL_ENTRIES = 5000
+BUCKETS_A_STEP = 200
 SAVE_EVERY_S = 5.0
 NEVER_US = 2**62
 
@@ -180,12 +181,11 @@ class Engine:
         self._take(entries)
         self.health.refresh()
         self.as_of_us = max(self.as_of_us, self.bound(listed_us))
-        for name in list(self.states):
-            self.judge(name)
+        more = [self.judge(name) for name in list(self.states)]
         self.publish()
         if self.clock.now_us() >= self._save_us:
             self.save()
-        return len(entries) >= POLL_ENTRIES
+        return len(entries) >= POLL_ENTRIES or any(more)
 
     def bound(self, listed_us: int) -> int:
         """How far all gateways' streams are known: nothing older can still appear.
@@ -200,22 +200,26 @@ class Engine:
         ]
         return min([listed_us, *known])
 
-    def judge(self, name: str) -> None:
-        """Close buckets one by one and decide after each, as if each had been waited for."""
-        while (state := self.state(name)).active is not None:
-            watch = self._watch(state)
-            rollout = state.active
-            if watch is None or rollout is None:
-                return
+    def judge(self, name: str) -> bool:
+        """Close buckets one by one and decide after each, as if each had been waited for.
+
+        True where more of them wait: after an absence there may be hours of them, and pages must
+        not wait that long.
+        """
+        for _ in range(BUCKETS_A_STEP):
+            state = self.state(name)
+            rollout, watch = state.active, self._watch(state)
+            if rollout is None or watch is None:
+                return False
             target = watch.next_bucket(rollout, self.as_of_us)
             moved = rollout.begun and watch.close(target)
-            actions = machine.step(
-                state, watch.reading, self.health_of(rollout), self.now_us(), self.salt()
-            )
+            health, now_us = self.health_of(rollout), self.now_us()
+            actions = machine.step(state, watch.reading, health, now_us, self.salt())
             if actions:
                 self.perform(actions)
             elif not moved or target >= self.as_of_us:
-                return
+                return False
+        return True
 
     def health_of(self, rollout: RolloutState) -> Health:
         """What the machine is told about the two versions."""

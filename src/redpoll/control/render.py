@@ -100,7 +100,7 @@ def _down(engine: Engine, model: Model, state: ModelState) -> str:
     """The live version does not answer: the one thing that cannot wait."""
     live = next((one for one in model.versions if one.name == state.live), None)
     health = engine.health.version(model.name, live) if live is not None else None
-    if health is None or health.ready or health.state not in ("backoff", "unreachable"):
+    if health is None or health.workers or health.state not in ("backoff", "unreachable"):
         return ""
     return f"{state.live}, which is live for {model.name}, does not answer: {health.detail}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redpoll.catalog import Plan
 from redpoll.errors import RedpollError
+from redpoll.rollout.evidence import Evidence
 from redpoll.rollout.evidence_records import EvidenceSpec, gate_specs
 from redpoll.rollout.machine_state import RolloutState
 
@@ -33,7 +34,7 @@ def check(plan: Plan) -> None:
             "max_weight must be above 0 and at most 1, alpha between 0 and 1, min_requests at"
             " least 1.",
         )
-    gate_specs(plan)
+    Evidence.start(EvidenceSpec(rollout_id="", gates=gate_specs(plan)))  # gates not built yet
 
 
 def weight_of(plan: Plan, step: int) -> float:
