@@ -7,6 +7,7 @@ import io
 import re
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 
 from redpoll.errors import RedpollError
@@ -104,6 +105,16 @@ def test_now_is_calm_when_nothing_is_needed(client, control):
     assert 'class="calls"' not in html
     assert '<section class="say calm">' in html
     assert "Nothing needs you." in plain(html)
+
+
+def test_a_recent_rollback_is_said_though_it_needs_nobody(client, control):
+    """What, since when, is it over; with the way to its page."""
+    fraud = control.models["fraud"]
+    control.models["fraud"] = msgspec.structs.replace(fraud, needs="")
+    html = client.page("/").text
+    assert "fraud 7 was rolled back at 03:04:09 UTC; nothing needs you." in plain(html)
+    assert '<section class="say back">' in html and 'class="calls"' not in html
+    assert '<a href="/rollouts/fraud-9">fraud-9</a>' in html
 
 
 def test_now_without_models_says_what_to_do(client, control):
@@ -239,8 +250,6 @@ def test_a_retry_leads_to_the_rollout_that_it_makes(client, control, monkeypatch
 
     async def retry(rollout_id, name, **more):
         rollout = await real(rollout_id, name, **more)
-        import msgspec
-
         fresh = msgspec.structs.replace(rollout, id="fraud-10")
         control._keep(fresh, "start", None, "x", None)
         return fresh

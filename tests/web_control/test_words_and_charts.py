@@ -202,7 +202,7 @@ def test_what_an_error_names_comes_first():
 
 def test_the_last_words_of_a_worker_are_its_error():
     """Only the last call's block, and not the lines that only point."""
-    text = "loaded\n2026 call a failed\n  | Old: error\n2026 call b failed\n  | Traceback\n  |   f(x)\n  |     ~~^^^\n  | New: error\n"
+    text = "loaded\n2026 call a failed\n  | Old: error\n2026 call b failed\n  | Traceback\n  |   f(x)\n  |     ~~^^^\n  | New: error\n2026 worker ended\n"
     assert failing.last_words(text) == "Traceback\n  f(x)\nNew: error"
     assert failing.last_words("a\nb") == "a\nb"
     assert failing.last_words("") == ""

@@ -214,12 +214,15 @@ def _curve(path: Path, points: Sequence[EvidencePoint], x: Scale, y: Scale) -> s
     last = points[-1]
     at, height, one = x(last.time_us), y(last.evidence), y(1.0)
     kind, dot = ("fl fail", "pt fail") if path.failed else ("ca", "ca")
-    side = (
-        f'class="now e" x="{_x(at - 0.015)}"' if at > 0.8 else f'class="now" x="{_x(at + 0.015)}"'
-    )
     baseline = max(height + 4, TOP + 4)
-    if 0 <= one - height < 18:  # not on the words "1: nothing known"
-        baseline = one + 13
+    if at > 0.8:  # no room at the right: above the line, or below it
+        side, baseline = f'class="now e" x="{_x(at - 0.015)}"', height - 8
+        if height < TOP + 8 or -8 < height - one < 16:
+            baseline = height + 16
+    else:
+        side = f'class="now" x="{_x(at + 0.015)}"'
+        if 0 <= one - height < 18:  # not on the words "1: nothing known"
+            baseline = one + 13
     text = words.evidence(last.evidence) + ("" if path.ended else " now")
     return (
         f'<line class="dep" x1="{_x(at)}" x2="{_x(at)}" y1="0" y2="{FLOOR}"/>'

@@ -12,6 +12,7 @@ from redpoll.views import FailureView
 from redpoll.web import words
 
 VALUE_MAX = 60  # characters of one value
+BLOCK = "  | "  # before each line of a block in a worker's stderr
 LINE_MAX = 80  # characters of one request: two lines
 STDERR_SHOWN = 5  # lines: the last frame of a traceback and its error
 SHARED_MAX = 3  # more columns than this in common say nothing
@@ -105,10 +106,13 @@ def last_words(stderr: str) -> str:
     :mod:`redpoll.host.logs`).
     """
     lines = stderr.rstrip().split("\n")
-    start = len(lines)
-    while start > 0 and lines[start - 1].startswith("  | "):
+    end = len(lines)
+    while end > 0 and not lines[end - 1].startswith(BLOCK):
+        end -= 1
+    start = end
+    while start > 0 and lines[start - 1].startswith(BLOCK):
         start -= 1
-    block = [line[4:] for line in lines[start:]] or lines
+    block = [line.removeprefix(BLOCK) for line in lines[start:end]] or lines
     kept = [line for line in block if line.strip(" ^~")]
     return "\n".join(kept[-STDERR_SHOWN:])
 

@@ -60,12 +60,13 @@ def now(control: Control, asked: Asked) -> Page:
     overview = control.overview()
     rows = [_model_row(m, asked) for m in overview.models]
     needing = [row for row in rows if row["model"].needs]
-    severity, sentence = _first_sentence(overview, needing, asked)
+    severity, sentence, look = _first_sentence(overview, needing, asked)
     quiet = [m.name for m in overview.models if not m.needs] if needing else []
     context = frame(_title(needing, sentence), "now", overview) | {
         "overview": overview,
         "severity": severity,
         "sentence": sentence,
+        "look": look,
         "quiet": words.names(quiet) + (" needs" if len(quiet) == 1 else " need") + " nothing."
         if quiet
         else "",
@@ -85,13 +86,15 @@ def _title(needing: Sequence[dict[str, Any]], sentence: str) -> str:
 
 def _first_sentence(
     overview: Overview, needing: Sequence[dict[str, Any]], asked: Asked
-) -> tuple[str, str]:
-    """Severity and sentence: what needs a person, else the newest rollback, else calm."""
+) -> tuple[str, str, str]:
+    """Severity, sentence, rollout to look at: what needs a person, else the newest rollback, else calm."""
     if needing:
         ended = any(row["rollout"] and not row["active"] for row in needing)
-        return ("back" if ended else "warn"), overview.sentence
+        rollout = needing[0]["rollout"] if len(needing) == 1 else None
+        look = rollout.id if rollout else ""
+        return ("back" if ended else "warn"), overview.sentence, look
     if overview.facts_lost:
-        return "warn", overview.sentence
+        return "warn", overview.sentence, ""
     fresh = [
         m.rollout
         for m in overview.models
@@ -100,12 +103,11 @@ def _first_sentence(
         and asked.now_us - m.rollout.since_us < RECENT_S * words.SECOND_US
     ]
     if not fresh:
-        return "calm", overview.sentence
+        return "calm", overview.sentence, ""
     newest = max(fresh, key=lambda r: r.since_us)
     when = words.clock(newest.since_us, asked.now_us)
-    return "back", (
-        f"{newest.model} {newest.version} was rolled back at {when} UTC; nothing needs you."
-    )
+    said = f"{newest.model} {newest.version} was rolled back at {when} UTC; nothing needs you."
+    return "back", said, newest.id
 
 
 def _model_row(model: ModelView, asked: Asked) -> dict[str, Any]:

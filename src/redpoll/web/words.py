@@ -60,7 +60,9 @@ def per_second(value: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """``38 ms``, ``0.8 ms``."""
+    """``38 ms``, ``0.8 ms``, ``1.3 s``."""
+    if value is not None and value >= 999.5:
+        return f"{value / 1000:.1f}{NB}s"
     return "–" if value is None else f"{number(value)}{NB}ms"
 
 
