@@ -123,10 +123,17 @@ def _listener(fd: int | None, server: Server) -> socket.socket:
     else:
         host, _, port = server.data.rpartition(":")
         host = host.strip("[]")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, int(port)))
+        try:
+            listener.bind((host, int(port)))
+        except (OSError, ValueError, OverflowError) as error:
+            listener.close()
+            raise RedpollError(
+                "RP-607",
+                f"redpoll cannot listen on {server.data!r}: {error}; set server.data to a free "
+                'address such as "127.0.0.1:8080".',
+            ) from None
     listener.setblocking(False)
     return listener
 
