@@ -21,7 +21,7 @@ from tests.chaos.server import Server, free_port
 
 # What is killed, and how often: the gateway holds the requests, so it comes first.
 TARGETS = ("gateway",) * 4 + ("v1",) * 2 + ("candidate",) * 2 + ("control",) * 4 + ("sealer",) * 3
-TARGETS += ("supervisor",) * 3
+TARGETS += ("supervisor",) * 2
 ENDED = ("promoted", "rolled_back", "aborted", "superseded")
 
 

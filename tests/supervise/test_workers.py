@@ -320,3 +320,22 @@ def test_a_route_table_that_cannot_be_read_changes_nothing(tmp_path: Path) -> No
         await rig.ready("v2")
 
     run(tmp_path, scenario)
+
+
+def test_a_data_folder_that_is_too_deep_has_its_sockets_elsewhere(tmp_path: Path) -> None:
+    """In a folder that only we may enter, and that goes when the server ends."""
+    deep = tmp_path / ("deep-" * 20)
+    deep.mkdir()
+    made: list[Path] = []
+
+    async def scenario(rig: Rig) -> None:
+        rig.write(ANSWERS)
+        rig.want(rig.version())
+        await rig.ready()
+        assert (await rig.ask())[0] == 200
+        made.append(Path(rig.data.socket(1, "v1", 0)).parent)
+        assert rig.folder not in made[0].parents
+        assert rig.listens()
+
+    run(deep, scenario)
+    assert not made[0].exists()

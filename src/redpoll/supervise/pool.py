@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from pathlib import Path
 
 import msgspec
 
@@ -57,6 +58,9 @@ class Pool:
         ending = {*self._workers.values(), *self._retiring, *self._retiring.values()}
         await asyncio.gather(*(worker.stop("the server ends") for worker in ending))
         await asyncio.gather(*self._tasks)
+        for folder in {Path(worker.want.socket).parent for worker in ending} - {self._data.run}:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # the one for sockets beside a data folder that is too deep
         self._save()
 
     def kill(self) -> None:
