@@ -52,4 +52,4 @@ def replace(path: Path, content: bytes) -> None:
     """Write a file whole: a temporary name beside it, then a rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)
-    os.replace(temporary, path)
+    temporary.replace(path)
