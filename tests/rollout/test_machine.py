@@ -354,4 +354,6 @@ def test_what_is_possible_is_what_is_accepted():
             except RedpollError:
                 accepted = False
             assert accepted == (name in offered), (state.rollout.state, name)
-    assert "rollback" in commands.possible(promoted, T0 + 5) and "retry" in commands.possible(failed, T0 + 5)
+    assert "rollback" in commands.possible(promoted, T0 + 5) and "retry" in commands.possible(
+        failed, T0 + 5
+    )

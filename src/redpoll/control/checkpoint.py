@@ -28,10 +28,10 @@ class Checkpoint(Record, frozen=True, kw_only=True):
 
     format: int = FORMAT
     saved_us: int = 0
-    cursors: dict[str, int] = {}
-    traffic: dict[str, Any] = {}
-    watches: dict[str, WatchState] = {}
-    deploys: dict[str, Any] = {}
+    cursors: dict[str, int] = msgspec.field(default_factory=dict)
+    traffic: dict[str, Any] = msgspec.field(default_factory=dict)
+    watches: dict[str, WatchState] = msgspec.field(default_factory=dict)
+    deploys: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 _decoder = msgspec.msgpack.Decoder(Checkpoint)

@@ -45,7 +45,7 @@ class Start(Record, frozen=True, kw_only=True):
     plan_from: str = "catalog"  # catalog | given
     length: float = 0.0
     latency_reference: LatencyReference | None = None
-    cursors: dict[str, int] = {}
+    cursors: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Asked(Record, frozen=True, kw_only=True):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from redpoll.catalog import Plan, Record
 from redpoll.facts import Decision
 from redpoll.stats.latency import LatencyReference
@@ -44,7 +46,7 @@ class RolloutState(Record, frozen=True, kw_only=True):
     plan_from: str = "catalog"  # catalog | given (an own plan came with the start)
     length: float = 0.0  # requests of both arms that the plan asks for, frozen at the start
     latency_reference: LatencyReference | None = None  # the stable's latencies before the start
-    cursors: dict[str, int] = {}  # where its evidence begins, a sequence for each stream
+    cursors: dict[str, int] = msgspec.field(default_factory=dict)  # its evidence's start
     actor: str = "redpoll"
     reason: str | None = None
 
@@ -70,7 +72,7 @@ class RolloutState(Record, frozen=True, kw_only=True):
     evidence_since_us: int = 0
     evidence_generation: int = 0  # requests routed by an older table are not counted
     sentence: str = ""
-    last: dict[str, Any] = {}  # the newest Decision's evidence
+    last: dict[str, Any] = msgspec.field(default_factory=dict)  # the newest Decision's evidence
 
     @property
     def active(self) -> bool:
@@ -88,8 +90,12 @@ class ModelState(Record, frozen=True, kw_only=True):
     rollouts: int = 0  # ever started
     rollout: RolloutState | None = None
     ended: tuple[RolloutState, ...] = ()  # older ones, oldest first
-    was_live: dict[str, int] = {}  # version -> when it stopped being live
-    warm: dict[str, int] = {}  # version -> until when its workers stay
+    was_live: dict[str, int] = msgspec.field(
+        default_factory=dict
+    )  # version -> when it stopped being live
+    warm: dict[str, int] = msgspec.field(
+        default_factory=dict
+    )  # version -> until when its workers stay
 
     @property
     def active(self) -> RolloutState | None:
