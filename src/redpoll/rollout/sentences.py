@@ -122,8 +122,22 @@ def _running(rollout: RolloutState, reading: Reading | None, now_us: int, lately
         if open_gates:
             waits.append(f"a pass of {', '.join(open_gates)}")
     text = f"Next: {goal}" + (f", after {' and '.join(waits)}." if waits else ", at once.")
-    silent = silence(rollout, lately, now_us)
-    return f"{text} {silent}" if silent and missing > 0 else text
+    quiet = standstill(reading, now_us) or (silence(rollout, lately, now_us) if missing > 0 else "")
+    return f"{text} {quiet}" if quiet else text
+
+
+def standstill(reading: Reading | None, now_us: int) -> str:
+    """Why nothing new is counted although time passes; the empty string where it is."""
+    if reading is None or not reading.last_closed_us:
+        return ""
+    if (now_us - reading.last_closed_us) / 1e6 < SILENT_S:
+        return ""
+    why = "a gateway is silent"
+    if reading.open_requests:
+        some = reading.open_requests
+        why = f"{some:,} {'request waits for its' if some == 1 else 'requests wait for an'} answer"
+    upto = clock_words(reading.last_closed_us)
+    return f"Nothing after {upto} is counted yet: {why}. Nothing is decided meanwhile."
 
 
 def silence(rollout: RolloutState, lately: Lately, now_us: int) -> str:
