@@ -22,7 +22,7 @@ def start(data: DataDir, *arguments: str, **more) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, **more)
 
 
-def wait(what, seconds: float = 20.0) -> None:
+def wait(what, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"

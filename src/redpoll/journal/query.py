@@ -11,7 +11,8 @@ import datetime as dt
 import decimal
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,21 @@ def query(data_dir: DataDir | Path | str, sql: str) -> Result:
 
     Raises ``RedpollError`` RP-302: no journal there, not a reading statement, or what DuckDB says.
     """
+    words = set(re.findall(r"\w+", sql.lower()))
+    dynamic = words & {"query", "query_table"}  # these may make a name while they run
+    kinds = [kind for kind in facts.NAMES if kind in words or dynamic]
+    with snapshot(data_dir, kinds) as run:
+        return run(sql)
+
+
+@contextmanager
+def snapshot(
+    data_dir: DataDir | Path | str, kinds: Sequence[str]
+) -> Iterator[Callable[[str], Result]]:
+    """The log as it is now, for several queries: a function that runs one.
+
+    Live facts are only there of these ``kinds``: to make them readable costs.
+    """
     layout = Layout(data_dir)
     if not layout.root.is_dir():
         raise RedpollError(
@@ -66,19 +82,22 @@ def query(data_dir: DataDir | Path | str, sql: str) -> Result:
             f"There is no log in {layout.data.root}: it has no folder 'journal'; give the data"
             " folder of a redpoll server (--data-dir, or data_dir in redpoll.toml).",
         )
-    words = set(re.findall(r"\w+", sql.lower()))
-    dynamic = words & {"query", "query_table"}  # these may make a name while they run
-    kinds = [kind for kind in facts.NAMES if kind in words or dynamic]
     live = _live_rows(layout, kinds)
     segments = layout.segments()  # after the live ones: what has gone from there is here
-    try:
-        with duckdb.connect(":memory:") as engine:
-            _check(engine, sql)
-            _offer(engine, segments, live)
-            found = engine.sql(sql)
-            return Result((), (), []) if found is None else _plain_result(found.to_arrow_table())
-    except duckdb.Error as error:
-        raise RedpollError("RP-302", f"The query could not be run: {error}") from error
+    with duckdb.connect(":memory:") as engine:
+        _offer(engine, segments, live)
+
+        def run(sql: str) -> Result:
+            try:
+                _check(engine, sql)
+                found = engine.sql(sql)
+                return (
+                    Result((), (), []) if found is None else _plain_result(found.to_arrow_table())
+                )
+            except duckdb.Error as error:
+                raise RedpollError("RP-302", f"The query could not be run: {error}") from error
+
+        yield run
 
 
 def _check(engine: duckdb.DuckDBPyConnection, sql: str) -> None:

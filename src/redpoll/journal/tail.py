@@ -18,7 +18,7 @@ from redpoll.host.paths import DataDir
 from redpoll.journal.final import Final
 from redpoll.journal.follower import FileFollower
 from redpoll.journal.layout import Layout
-from redpoll.journal.query import query
+from redpoll.journal.query import snapshot
 from redpoll.journal.reader import wanted
 from redpoll.journal.wal import WalReader
 
@@ -82,19 +82,20 @@ def _newest(
         return []
     recent = hour(SystemClock().now_us() - RECENT_US)
     some: list[dict[str, Any]] = []
-    for since in (recent, ""):  # two hours first: a long log is not read for its last ten lines
-        some = []
-        for kind in kinds:
-            condition = f"hour >= '{since}'"
-            if models is not None:
-                names = ", ".join("'" + model.replace("'", "''") + "'" for model in models)
-                condition += f" AND model IN ({names or 'NULL'})"
-            sql = f"FROM {kind} WHERE {condition} ORDER BY time DESC, sequence DESC LIMIT {last}"
-            for found in query(layout.data, sql).objects():
-                found.pop("hour")
-                some.append({"fact": kind, "model": found.pop("model"), **found})
-        if len(some) >= last:
-            break
+    with snapshot(layout.data, kinds) as run:
+        for since in (recent, ""):  # two hours first: a long log is not read for its last lines
+            some = []
+            for kind in kinds:
+                condition = f"hour >= '{since}'"
+                if models is not None:
+                    names = ", ".join("'" + model.replace("'", "''") + "'" for model in models)
+                    condition += f" AND model IN ({names or 'NULL'})"
+                order = "ORDER BY time DESC, sequence DESC"
+                for found in run(f"FROM {kind} WHERE {condition} {order} LIMIT {last}").objects():
+                    found.pop("hour")
+                    some.append({"fact": kind, "model": found.pop("model"), **found})
+            if len(some) >= last:
+                break
     # What was written after the heads were taken comes with what follows.
     some = [one for one in some if one["sequence"] <= heads.get(one["stream"], -1)]
     return sorted(some, key=lambda one: (one["time"], one["stream"], one["sequence"]))[-last:]
