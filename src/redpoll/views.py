@@ -138,7 +138,9 @@ class ModelView(Record, frozen=True, kw_only=True):
     needs: str = ""  # what a person must do; empty: nothing
     rollout: RolloutView | None = None  # running, or the newest ended one
     arms: tuple[ArmView, ...] = ()
-    versions: tuple[dict[str, Any], ...] = ()  # name, backend, state, fingerprint, workers, restarts
+    versions: tuple[
+        dict[str, Any], ...
+    ] = ()  # name, backend, state, fingerprint, workers, restarts
 
 
 class Overview(Record, frozen=True, kw_only=True):
