@@ -63,7 +63,7 @@ def measure_serve(
         found = _loaded(load, server, rounds, seconds)
     finally:
         orderly = server.stop()
-    found["problems"] = _problems(found, server.data_dir, orderly, rounds)
+    found["problems"] = _problems(found, server.data_dir, orderly)
     return found
 
 
@@ -74,7 +74,7 @@ def _loaded(load: Load, server: DemoServer, rounds: int, seconds: int) -> dict[s
     client = Client(server.data_url, control_url=server.control_url)
     handle = client.rollout("m", "v2", reason="the benchmark proxy measures a running rollout")
     _await_running(server, handle.id)
-    answered = load.run(port, CONNECTIONS, 1, pid).requests
+    answered, runs = load.warm(port, CONNECTIONS)
     before = {name: cpu_s(one) for name, one in said["pids"].items()}
     measured: list[Round] = []
     lags: list[list[float]] = []
@@ -98,6 +98,7 @@ def _loaded(load: Load, server: DemoServer, rounds: int, seconds: int) -> dict[s
         },
         "cpu_us_by_process": split,
         "answered": answered,
+        "slack": CONNECTIONS * (runs + rounds),
         "folded": sum(arm["requests"] for arm in view["arms"]),
         "state": view["state"],
         "lag_max_s": max(map(max, lags)),
@@ -134,9 +135,9 @@ def _settle(metrics: Path) -> float:
     return time.monotonic() - begin
 
 
-def _problems(found: dict[str, Any], data: Path, orderly: bool, rounds: int) -> list[str]:
+def _problems(found: dict[str, Any], data: Path, orderly: bool) -> list[str]:
     problems = []
-    slack = CONNECTIONS * (rounds + 1)
+    slack = found["slack"]
     asked: set[str] = set()
     ok = ended = 0
     for entry in FileJournal(data).read(kinds=["request", "answer"], raw=False):
