@@ -215,7 +215,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> int:
 
 
 def main() -> int:
-    """0: measured, and every fact is there; 1: facts are missing; 2: a peer is missing."""
+    """0: measured, and every fact is there; 1: facts are missing or a server failed; 2: a peer is missing."""
     parser = argparse.ArgumentParser(prog="benchmarks proxy", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of each round")
@@ -234,7 +234,15 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as name:
-        return run(arguments, Path(name))
+        try:
+            return run(arguments, Path(name))
+        except RuntimeError as error:
+            print(f"nothing was measured: {error}", file=sys.stderr)
+            for log in sorted(Path(name).rglob("*.log")):
+                words = log.read_text(errors="replace").strip()[-1500:]
+                if words:
+                    print(f"--- {log.name} ended with:\n{words}", file=sys.stderr)
+            return 1
 
 
 if __name__ == "__main__":
