@@ -64,7 +64,12 @@ class Run:
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
         self.started_s = self._loop.time()
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self._popen.kill()  # nobody would notice its end
+            self._popen.wait()
+            raise
         self._ended = asyncio.Event()
         self._loop.add_reader(self._pidfd, self._exited)
 
