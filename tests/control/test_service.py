@@ -216,7 +216,7 @@ def test_an_ended_rollout_keeps_its_curve_and_arms_over_restarts(tmp_path):
         async with served(rig) as control:
             points = control.curve("churn-1")
             assert points and max(point.evidence for point in points) > 40
-            assert control.rollout("churn-1").arms[1].bad > 5
+            assert control.rollout("churn-1").arms[1].bad >= 3
             await control.start_rollout("churn", "v3")
         async with served(rig) as control:
             assert control.curve("churn-1") == points

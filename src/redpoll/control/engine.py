@@ -79,6 +79,7 @@ class Engine:
         self._position = ("", -1)
         self._last_us = 0
         self._waiting: list[tuple[str, int, Action]] = []  # appended, not yet synced
+        self.held = False  # no first table before the file was applied: half of it would be a lie
         self._published: tuple[object, ...] = ()  # what the newest table was made from
         self._republish_us = 0  # when it changes by time alone: something is kept warm no longer
         self._archive = checkpoint.Archive(data)
@@ -265,6 +266,8 @@ class Engine:
 
     def publish(self, again: bool = False) -> bool:
         """Rename the route table into place where it changed (``again``: in any case)."""
+        if self.held and not self.data.routes.exists():
+            return False
         now_us = self.clock.now_us()
         source = (self.catalog.revision, self._position)
         if not again and source == self._published and now_us < self._republish_us:

@@ -58,11 +58,13 @@ class Control:
         self._lock: FileLock | None = None
 
     # life
-    async def start(self) -> None:
+    async def start(self, hold: bool = False) -> None:
         """Take the controller's lock, fold what is there, and begin to follow.
 
-        RP-301 where another controller runs on this folder.
+        ``hold``: a file is about to be applied, so a data folder that has no route table gets its
+        first one with :meth:`release`, not before. RP-301 where another controller runs here.
         """
+        self.engine.held = hold
         self._lock = acquire(self.engine.data.run / "control.lock")
         try:
             meters = Meters(self.engine)
@@ -71,6 +73,11 @@ class Control:
             self._lock.release()
             raise
         self._loops = Loops(self.engine, meters)
+
+    def release(self) -> None:
+        """The file was applied, well or not: publish the routes."""
+        self.engine.held = False
+        self.engine.publish()
 
     async def stop(self) -> None:
         """End the loop and every ``events()``, and keep what was folded."""

@@ -95,7 +95,7 @@ async def run(arguments: argparse.Namespace) -> None:
     check_reach({"server.control": server.control}, server.tokens_file)
     tokens = Tokens(server.tokens_file) if server.tokens_file else None
     control = Control(data, Journal(data.root), SqliteStore(data.catalog))
-    await control.start()
+    await control.start(hold=bool(arguments.config))
     app = create_app(control, server, tokens=tokens)
     web = _Serve(
         uvicorn.Config(
@@ -125,6 +125,7 @@ async def run(arguments: argparse.Namespace) -> None:
     lifeline.watch(loop, arguments.lifeline, stop)
     if applier:  # who connects meanwhile waits in the listener's queue for a true answer
         await applier.apply()
+        control.release()
     try:
         await web.serve(sockets=[socket.socket(fileno=arguments.fd)])
     finally:
