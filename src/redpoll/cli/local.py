@@ -24,6 +24,8 @@ from redpoll.web import applying
 class Local(Remote):
     """The reading half of the API, over a data folder on which no server runs."""
 
+    running = False
+
     def __init__(self, data: DataDir) -> None:
         if not data.catalog.is_file():
             raise RedpollError(

@@ -19,6 +19,8 @@ def _quoted(name: str) -> str:
 class Remote:
     """A server's API. Every method may raise ``ClientError``."""
 
+    running = True
+
     def __init__(self, url: str) -> None:
         token = os.environ.get("REDPOLL_TOKEN") or None
         self.url = url

@@ -23,8 +23,12 @@ def status(face: Face, watch: bool) -> None:
     if watch:
         _watch(face)
         return
-    overview = face.reader().overview()
+    reader = face.reader()
+    overview = reader.overview()
     face.out.result(overview, text(overview))
+    if not reader.running:
+        face.out.suggest(f"redpoll serve -c {face.config_path}   # nothing runs here now")
+        return
     if not overview["models"]:
         face.out.suggest("redpoll apply redpoll.toml")
     for model in overview["models"]:

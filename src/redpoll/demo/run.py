@@ -108,7 +108,7 @@ def _serve(
     try:
         stage = acts.Stage(client, control, traffic, narrator)
         stage.warm_up("v1", WARM_UP_REQUESTS, enough_s=15.0)
-        for act in _programme(options.act):
+        for act in programme(options.act):
             ending = stage.play(act)
             endings += (ending,)
             if not ending.as_it_must:
@@ -127,7 +127,7 @@ def _serve(
         f"{traffic.total():,} requests answered, {traffic.outcomes_sent:,} outcomes sent; "
         + ("the server drained and ended." if clean else "the server had to be killed.")
     )
-    as_they_must = len(endings) == len(_programme(options.act)) and all(
+    as_they_must = len(endings) == len(programme(options.act)) and all(
         ending.as_it_must for ending in endings
     )
     _explore(narrator, server.folder)
@@ -143,7 +143,8 @@ def _serve(
     )
 
 
-def _programme(act: str) -> tuple[acts.Act, ...]:
+def programme(act: str) -> tuple[acts.Act, ...]:
+    """The acts of a name, in order; RP-604 where there is none of it."""
     try:
         return {
             "errors": (acts.PROMOTE, acts.ERRORS),
