@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from redpoll.control.deploys import Deploys
 from redpoll.control.watch import Watch
 from redpoll.rollout.evidence_records import Reading
@@ -9,6 +11,7 @@ from redpoll.rollout.machine_state import RolloutState
 
 ENOUGH = 100  # requests of the stable on each side before its rise can be spoken of
 ROSE = 2.0  # times the rate before
+NOISE = 3.0  # standard errors that a rise must exceed: some 1 in 1,000 looks by chance
 
 
 def sentences(rollout: RolloutState, watch: Watch | None, deploys: Deploys) -> tuple[str, ...]:
@@ -29,7 +32,9 @@ def _both(reading: Reading, before: tuple[int, int]) -> str:
         f"{stable.version} failed {_share(now)} of {stable.requests:,} requests since the start,"
         f" {_share(was)} of {earlier:,} in the hour before"
     )
-    if stable.bad >= 5 and now > ROSE * max(was, 1.0 / earlier):
+    pooled = (stable.bad + earlier_bad) / (stable.requests + earlier)
+    error = math.sqrt(pooled * (1.0 - pooled) * (1.0 / stable.requests + 1.0 / earlier))
+    if stable.bad >= 5 and now > ROSE * was and now - was > NOISE * error:
         return f"Both arms: {told}. What they share (host, data, callers) may be ill."
     return f"Not both arms: {told}."
 
