@@ -22,6 +22,7 @@ from tests.chaos.server import Server, free_port
 # What is killed, and how often: the gateway holds the requests, so it comes first.
 TARGETS = ("gateway",) * 4 + ("v1",) * 2 + ("candidate",) * 2 + ("control",) * 4 + ("sealer",) * 3
 TARGETS += ("supervisor",) * 2
+CLIENTS = 6
 ENDED = ("promoted", "rolled_back", "aborted", "superseded")
 
 
@@ -78,7 +79,7 @@ class Storm:
     def _run(self) -> Report:
         self.server.wait_ready()
         self._wait_live()
-        load = Load(self._data_port, clients=6, rate=self._rate, seed=self._seed)
+        load = Load(self._data_port, clients=CLIENTS, rate=self._rate, seed=self._seed)
         while self.kills.total() < self._kills_wanted:
             self._pause(self._gap_s * self._dice.uniform(0.4, 1.6))
             self._kill(self._dice.choice(TARGETS))
@@ -192,6 +193,9 @@ def _read(journal: Journal) -> tuple[Counter[str], dict[str, list[Answer]]]:
 def faults(report: Report) -> list[str]:
     """Everything that must not be; [] where all is well."""
     wrong = [f"exit status {report.exit_status}"] if report.exit_status else []
+    fatal = report.kills["gateway"] + report.kills["supervisor"]
+    if report.broken > 1.5 * CLIENTS * fatal:  # a client may meet a server that is about to end
+        wrong.append(f"{report.broken} connections broke, but only {fatal} kills could break any")
     wrong += [f"more bytes than an answer has: {text[:300]}" for text in report.malformed]
     for one in report.answered:
         there, facts = report.requests[one.prediction_id], report.answers.get(one.prediction_id, [])
