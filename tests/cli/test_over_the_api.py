@@ -10,6 +10,7 @@ import pytest
 
 from redpoll.cli import watch
 from redpoll.errors import RedpollError
+from redpoll.views import ApplyLine
 from tests.cli.conftest import Run
 from tests.web_control.serving import Serving
 
@@ -247,3 +248,29 @@ def test_status_can_be_watched(night: Serving, redpoll: Run, monkeypatch) -> Non
     done = redpoll("status", "--watch", "--json")
     assert done.code == 0
     assert len(done.lines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("action", "waits", "code"), [("start", False, 0), ("differs", True, 3), ("failed", True, 1)]
+)
+def test_the_exit_code_of_apply_says_whether_the_file_got_its_way(
+    action: str, waits: bool, code: int, night: Serving, redpoll: Run, tmp_path: Path, monkeypatch
+) -> None:
+    """3: the file still wants what was rolled back; 1: something could not be done."""
+
+    async def apply(*_: object, **__: object) -> tuple[ApplyLine, ...]:
+        return (ApplyLine(sentence="churn: so it is", model="churn", action=action, waits=waits),)
+
+    monkeypatch.setattr(night.control, "apply", apply)
+    (tmp_path / "redpoll.toml").write_text(TOML)
+    assert redpoll("apply").code == code
+
+
+def test_apply_can_wait_for_the_rollout_that_it_finds(
+    night: Serving, redpoll: Run, tmp_path: Path
+) -> None:
+    """Also for one that was on its way already: CI may be run twice."""
+    (tmp_path / "redpoll.toml").write_text(TOML)
+    assert redpoll("apply", "--wait", "--timeout", "50ms").code == 4
+    night.do(night.control.change, "churn-17", "rollback", state="rolled_back")
+    assert redpoll("apply", "--wait", "--timeout", "50ms").code == 0

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from redpoll.cli.errors import GATE_SAYS_NO, OK
+from redpoll.cli.errors import FAILED, GATE_SAYS_NO, OK
 from redpoll.cli.face import Face, actor, with_face
 from redpoll.cli.groups import Duration
 from redpoll.cli.remote import Remote
-from redpoll.cli.watch import until_done
+from redpoll.cli.watch import ENDED, until_done
 from redpoll.errors import RedpollError
 
 
@@ -42,19 +42,26 @@ def apply(face: Face, file: str | None, dry_run: bool, wait: bool, timeout: floa
         lines = remote.apply(body)
     text = "\n".join(line["sentence"] for line in lines) or "nothing to do"
     face.out.result({"dry_run": dry_run, "lines": lines}, text)
-    code = GATE_SAYS_NO if any(line["waits"] for line in lines) else OK
+    code = _code(lines)
     if dry_run:
         face.out.suggest(f"redpoll apply {path}")
-        return code
-    if wait and remote is not None:
-        return max(code, *(_waited(face, remote, line, timeout) for line in lines), 0)
-    face.out.suggest("redpoll status" if remote is not None else f"redpoll serve -c {path}")
+    elif wait and remote is not None:
+        for model in dict.fromkeys(line["model"] for line in lines):
+            code = code or _waited(face, remote, model, timeout)
+    else:
+        face.out.suggest("redpoll status" if remote is not None else f"redpoll serve -c {path}")
     return code
 
 
-def _waited(face: Face, remote: Remote, line: dict[str, Any], timeout: float | None) -> int:
-    """Watch the rollout that a line started."""
-    if line["action"] not in ("start", "rollout", "start_rollout"):
+def _code(lines: list[dict[str, Any]]) -> int:
+    if any(line["action"] == "failed" for line in lines):
+        return FAILED
+    return GATE_SAYS_NO if any(line["waits"] for line in lines) else OK
+
+
+def _waited(face: Face, remote: Remote, model: str, timeout: float | None) -> int:
+    """Watch the model's rollout, this apply's or one that was on its way already."""
+    found = remote.rollouts(model) if model else []
+    if not found or found[0]["state"] in ENDED:
         return OK
-    newest = remote.rollout(line["model"])
-    return until_done(face.out, remote, newest["id"], timeout, stop_at_pause=True)
+    return until_done(face.out, remote, found[0]["id"], timeout, stop_at_pause=True)
