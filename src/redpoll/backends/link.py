@@ -112,20 +112,22 @@ class Link(asyncio.Protocol):
 
     def send(self, ask: Ask, prefix: bytes) -> None:
         """Send an ask; ``prefix`` ends where the content length is to stand."""
-        payload = ask.payload
-        self.write(ask, b"%b%d\r\n%b\r\n%b" % (prefix, len(payload), ask.lines, payload))
-
-    def write(self, ask: Ask, request: bytes) -> None:
-        """Send a whole request whose answer goes to ``ask``."""
         self.ask = ask
         ask.link = self
         ask.attempts += 1
         self.started = False
-        transport = self.transport
+        transport, payload = self.transport, ask.payload
         if transport is None or transport.is_closing():
             self.connection_lost(None)
         else:
-            transport.write(request)
+            transport.write(b"%b%d\r\n%b\r\n%b" % (prefix, len(payload), ask.lines, payload))
+
+    def get(self, ask: Ask, path: str, host: str) -> None:
+        """Send a GET whose answer goes to ``ask``: a probe."""
+        self.ask = ask
+        ask.link = self
+        assert self.transport is not None
+        self.transport.write(f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         """Read; a whole answer in one piece with a head that was seen before is the usual case."""

@@ -228,7 +228,7 @@ class HttpBackend:
         probe = _Probe()
         link = await self._open(address, probe)
         try:
-            link.write(probe, f"GET {path} HTTP/1.1\r\nhost: {address.name}\r\n\r\n".encode())
+            link.get(probe, path, address.name)
             return await probe.answer
         finally:
             link.ask = None
@@ -259,8 +259,6 @@ class HttpBackend:
 
 class _Probe(Ask):
     """A GET whose answer is awaited; owner of its own link."""
-
-    __slots__ = ("answer",)
 
     def __init__(self) -> None:
         super().__init__()

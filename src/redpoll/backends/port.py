@@ -20,13 +20,14 @@ class Failure(NamedTuple):
 class Ask:
     """One question. ``payload`` is an OIP inference request, ``lines`` more header lines (CRLF)."""
 
-    __slots__ = ("attempts", "lines", "link", "payload")
+    payload: bytes
+    lines: bytes
+    attempts = 0  # how often it was sent
+    link: object | None = None  # whoever is answering now; the backend's own
 
     def __init__(self, payload: bytes = b"", lines: bytes = b"") -> None:
         self.payload = payload
         self.lines = lines
-        self.attempts = 0  # how often it was sent
-        self.link: object | None = None  # whoever is answering now; the backend's own
 
     def answered(self, status: int, lines: bytes, body: bytes) -> None:
         """Take the answer: HTTP status, header lines to be passed on (CRLF each), body."""

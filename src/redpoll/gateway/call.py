@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # How the body is written.
 OIP, ROWS = 0, 1
+TEXT_CHARACTERS_MAX = 512  # of a unit, a group, an id
 # Where a call stands.
 TAKEN, WAITING, FLYING, DONE = 0, 1, 2, 3
 
@@ -26,26 +27,51 @@ _error = msgspec.json.Encoder()
 class Head:
     """The head of a request, vetted. Shared by all requests whose heads are the same bytes."""
 
-    __slots__ = (
-        "deadline_ms", "endpoint", "expect", "forward", "groups", "headers", "keep_alive",
-        "length", "method", "problem", "request_id", "subject", "target", "trace_id",
-    )  # fmt: skip
+    length = 0  # of the body, bytes; -1: chunked
+    keep_alive = True
+    expect = False  # the client waits for "100 Continue"
+    endpoint: Any = None  # the face's own: what serves this address
+    deadline_ms = 0  # 0: none was given
+    request_id = ""
+    subject: str | None = None
+    trace_id: str | None = None
+    forward = b""  # header lines for backends, CRLF each
+    problem: RedpollError | None = None  # a header that cannot be used
+    groups: dict[str, str]
 
     def __init__(self, method: str, target: str, headers: dict[bytes, bytes]) -> None:
         self.method = method
         self.target = target
         self.headers = headers  # names in lower case
-        self.length = 0  # of the body, bytes; -1: chunked
-        self.keep_alive = True
-        self.expect = False  # the client waits for "100 Continue"
-        self.endpoint: Any = None  # the face's own: what serves this address
-        self.deadline_ms = 0  # 0: none was given
-        self.request_id = ""
-        self.subject: str | None = None
-        self.groups: dict[str, str] = {}
-        self.trace_id: str | None = None
-        self.forward = b""  # header lines for backends, CRLF each
-        self.problem: RedpollError | None = None  # a header that cannot be used
+        self.groups = {}
+        self._texts: dict[bytes, str | None] = {}
+
+    def text(self, name: bytes) -> str | None:
+        """A header's value as text (UTF-8, else Latin-1), bounded; None: there is none, or "".
+
+        Read once for all requests that share this head. Raises ``RedpollError`` RP-101.
+        """
+        try:
+            return self._texts[name]
+        except KeyError:
+            raw = self.headers.get(name)
+            text = self._texts[name] = text_of(raw, name) if raw else None
+            return text
+
+
+def text_of(raw: bytes, header: bytes) -> str:
+    """A header's value as text: UTF-8, else Latin-1; bounded."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    if len(text) > TEXT_CHARACTERS_MAX:
+        raise RedpollError(
+            "RP-101",
+            f"The header {header.decode('latin-1')} has {len(text)} characters; at most "
+            f"{TEXT_CHARACTERS_MAX} are taken.",
+        )
+    return text
 
 
 class Client(Protocol):
@@ -59,48 +85,41 @@ class Client(Protocol):
 class Call(Ask):
     """One request to a model. The face fills the first part, the gateway the rest."""
 
-    __slots__ = (
-        "arm", "arrived_ns", "body", "client", "columns", "deadline_ns", "encoded_id", "groups",
-        "has_id", "head", "inputs", "lane", "masks", "model", "patience", "prediction_id",
-        "queue_us", "reply_body", "reply_lines", "reply_status", "request_id", "rows", "sent_ns",
-        "served", "state", "unit", "version", "wanted", "wire",
-    )  # fmt: skip
-
-    served: Served
-    lane: Lane
+    # What a call begins with stands here once, not in each of them: they are made for every request.
+    state = TAKEN
+    rows = 0
+    has_id = False  # the body itself carries the request's id
+    prediction_id = ""
+    arm = "none"
+    unit: str | None = None
+    groups: dict[str, str]
+    inputs: str | None = None  # for the journal, where the body may not be kept as it is
+    masks: Any = None  # what must not be seen in answers
+    wanted: list[str] | None = None  # outputs that were asked for
+    patience = 0  # milliseconds until its deadline
+    queue_us = 0
+    sent_ns = 0
+    reply_status = 0
+    reply_lines = b""
+    reply_body = b""
+    deadline_ns: int
     request_id: str
     encoded_id: bytes  # the request's id, fit for a header
     columns: Columns  # of plain rows
-    patience: int  # milliseconds until its deadline
-    deadline_ns: int
+    served: Served
+    lane: Lane
 
     def __init__(
         self, client: Client, head: Head, model: str, version: str | None, wire: int, body: bytes
     ) -> None:
-        super().__init__()
         self.client = client
         self.head = head
         self.model = model
         self.version = version  # as requested; None: the route decides
         self.wire = wire
-        self.body = body
-        self.arrived_ns = time.monotonic_ns()
-        self.state = TAKEN
-        self.rows = 0
-        self.has_id = False  # the body itself carries the request's id
-        self.prediction_id = ""
-        self.arm = "none"
-        self.unit: str | None = None
-        self.groups: dict[str, str] = head.groups
-        self.inputs: str | None = None  # for the journal, where the body may not be kept as it is
-        self.masks: Any = None  # what must not be seen in answers
-        self.wanted: list[str] | None = None  # outputs that were asked for
-        self.patience = 0
-        self.queue_us = 0
-        self.sent_ns = 0
-        self.reply_status = 0
-        self.reply_lines = b""
-        self.reply_body = b""
+        self.body = self.payload = body
+        self.groups = head.groups
+        self.arrived_ns = monotonic_ns()
 
     def answered(self, status: int, lines: bytes, body: bytes) -> None:
         """The backend answered."""

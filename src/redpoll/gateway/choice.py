@@ -5,7 +5,6 @@ from __future__ import annotations
 from redpoll.errors import RedpollError, closest
 from redpoll.gateway.call import Call
 from redpoll.gateway.lanes import Lane, Served
-from redpoll.rollout.assign import fraction
 
 
 def choose(call: Call, served: Served) -> Lane:
@@ -29,10 +28,8 @@ def choose(call: Call, served: Served) -> Lane:
     candidate = served.candidate
     if candidate is None or call.rows == 0:  # no rows: nobody is asked, nothing is shown
         return live
-    if (
-        fraction(served.salt, unit if served.sticky and unit else call.prediction_id)
-        < served.weight
-    ):
+    place = served.place(unit if served.sticky and unit else call.prediction_id)
+    if place < served.weight:
         call.arm = "candidate"
         return candidate
     call.arm = "stable"

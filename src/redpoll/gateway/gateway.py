@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from time import monotonic_ns, time_ns
 
 from redpoll.backends.port import Failure
 from redpoll.capture import OIP_REQUEST, ROWS_REQUEST, TEXT
@@ -48,6 +48,7 @@ class Gateway:
         self.waiting = 0
         self.flying = 0
         self.draining = False
+        self._taken_max = limits.in_flight + limits.queue
         self.row_counts = RowCounts()
         self.recorder = Recorder(loop, writer, counters, self._launch, self._unjournalled)
         self.drained = asyncio.Event()
@@ -79,14 +80,10 @@ class Gateway:
         if self.recorder.error is not None or self.draining:
             self._turn_away(call, self.well() or _overload(call.model), served.name)
             return
-        tally, limits = served.tally, self.limits
-        now_us = time.time_ns() // 1000
-        call.prediction_id = self._ids.prediction_id(served.number, now_us)
+        tally = served.tally
+        call.prediction_id = self._ids.prediction_id(served.number, time_ns() // 1000)
         try:
-            if (
-                tally.taken >= served.in_flight_max + served.queue_max
-                or self.taken >= limits.in_flight + limits.queue
-            ):
+            if tally.taken >= served.taken_max or self.taken >= self._taken_max:
                 raise _overload(served.name)
             read(call, served)
             lane = call.lane = choose(call, served)
@@ -153,7 +150,7 @@ class Gateway:
                 call.served.tally.waiting -= 1
                 self._start(call)
             if not lane.waiting:
-                del self._thirsty[lane]
+                self._thirsty.pop(lane, None)
 
     def _note_request(self, call: Call, served: Served) -> bool:
         head, drawn = call.head, call.arm != "none"
@@ -217,7 +214,7 @@ class Gateway:
         self.flying += 1
         call.served.tally.flying += 1
         lane.flying += 1
-        call.sent_ns = time.monotonic_ns()
+        call.sent_ns = monotonic_ns()
         call.queue_us = (call.sent_ns - call.arrived_ns) // 1000
         call.lines = b"x-request-id: %b\r\nredpoll-prediction-id: %b\r\n%b" % (
             call.encoded_id,
@@ -231,15 +228,15 @@ class Gateway:
         state, call.state = call.state, DONE
         served, lane = call.served, call.lane
         tally = served.tally
-        now_ns = time.monotonic_ns()
+        now_ns = monotonic_ns()
         took_ns = now_ns - call.arrived_ns
         status = verdict.status
         if state == FLYING:
             self.flying -= 1
             tally.flying -= 1
             lane.flying -= 1
-            lane.durations["live"].observe((now_ns - call.sent_ns) * 1e-9)
-            lane.answers["live"][status].value += 1
+            lane.duration.observe((now_ns - call.sent_ns) * 1e-9)
+            lane.answers[status].value += 1
         elif state == WAITING:
             self.waiting -= 1
             tally.waiting -= 1
@@ -322,7 +319,7 @@ class Gateway:
             capture="none",
             trace_id=call.head.trace_id,
         )
-        took_us = (time.monotonic_ns() - call.arrived_ns) // 1000
+        took_us = (monotonic_ns() - call.arrived_ns) // 1000
         answer = Answer(
             call.prediction_id, REFUSED_VERSION, "live", "refused", error.code, took_us, attempts=0
         )

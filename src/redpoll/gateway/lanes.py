@@ -10,7 +10,8 @@ from redpoll.backends.pool import HttpBackend, Unreachable
 from redpoll.backends.port import Backend
 from redpoll.errors import RedpollError
 from redpoll.facts import ARMS
-from redpoll.host.counters import Cell, Counters, Histogram
+from redpoll.host.counters import Cell, Counters
+from redpoll.rollout.assign import hasher
 from redpoll.routes import Route, Target
 from redpoll.tensors.datatypes import taken_for
 
@@ -52,16 +53,11 @@ class Lane:
             arm: Cells(counters, "redpoll_requests_total", (model, version.name, arm))
             for arm in ARMS
         }
-        self.answers = {
-            role: Cells(counters, "redpoll_answers_total", (model, version.name, role))
-            for role in ("live", "shadow")
-        }
-        self.durations: dict[str, Histogram] = {
-            role: counters.histogram(
-                "redpoll_backend_duration_seconds", (model, version.name, role)
-            )
-            for role in ("live", "shadow")
-        }
+        live, shadow = (model, version.name, "live"), (model, version.name, "shadow")
+        self.answers = Cells(counters, "redpoll_answers_total", live)
+        self.shadow_answers = Cells(counters, "redpoll_answers_total", shadow)
+        self.duration = counters.histogram("redpoll_backend_duration_seconds", live)
+        self.shadow_duration = counters.histogram("redpoll_backend_duration_seconds", shadow)
 
     def retarget(self, target: Target) -> None:
         """The same version at the same addresses, told anew whether its workers run."""
@@ -124,8 +120,12 @@ class Served:
         output = model.output
         names = (output.name, output.score) if output is not None else ()
         self.declared_outputs = frozenset(name for name in names if name)
+        # Whether values of OIP tensors must be looked at, beyond being read.
+        self.looks_inside = bool(model.inputs or self.also or model.redact or names)
+        self.place = hasher(self.salt)
         self.in_flight_max = model.limits.in_flight
         self.queue_max = model.limits.queue
+        self.taken_max = self.in_flight_max + self.queue_max
         self.tally = gateway.tally(self.name)
         self.units_missing = counters.cell("redpoll_units_missing_total", (self.name,))
         self.durations = {

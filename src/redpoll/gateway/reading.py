@@ -6,13 +6,12 @@ import msgspec
 
 from redpoll.capture.redact import Masks
 from redpoll.errors import RedpollError, closest
-from redpoll.gateway.call import OIP, Call, header_safe
+from redpoll.gateway.call import OIP, TEXT_CHARACTERS_MAX, Call, header_safe
 from redpoll.gateway.lanes import Served
 from redpoll.tensors import columns, oip, rows
 from redpoll.tensors.columns import Columns
 from redpoll.tensors.oip import Infer
 
-TEXT_CHARACTERS_MAX = 512  # of a unit or a group
 _encode = msgspec.json.Encoder().encode
 
 
@@ -22,51 +21,41 @@ def read(call: Call, served: Served) -> None:
     if head.problem is not None:
         raise head.problem
     if call.wire == OIP:
-        _read_oip(call, served)
+        infer = oip.read(call.body)
+        call.rows = infer.inputs[0].shape[0]
+        name(call, infer.id)
+        if served.looks_inside:
+            _look_inside(call, served, infer)
     else:
         _read_rows(call, served)
     if served.unit_header:
-        raw = head.headers.get(served.unit_header)
-        if raw:
-            call.unit = text_of(raw, served.unit_header)
+        call.unit = head.text(served.unit_header)
 
 
 def name(call: Call, request_id: str | None) -> None:
     """Settle the request's id: the body's, else the header's, else the prediction's own."""
-    call.has_id = request_id is not None
-    call.request_id = request_id or call.head.request_id or call.prediction_id
-    call.encoded_id = header_safe(call.request_id)
+    if request_id:
+        call.has_id = True
+        call.request_id = request_id
+        call.encoded_id = header_safe(request_id)
+    elif call.head.request_id:
+        call.request_id = call.head.request_id
+        call.encoded_id = header_safe(call.request_id)
+    else:
+        call.request_id = call.prediction_id
+        call.encoded_id = call.prediction_id.encode()
 
 
-def text_of(raw: bytes, header: bytes) -> str:
-    """A header's value as text: UTF-8, else Latin-1; bounded."""
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    if len(text) > TEXT_CHARACTERS_MAX:
-        raise RedpollError(
-            "RP-101",
-            f"The header {header.decode('latin-1')} has {len(text)} characters; at most "
-            f"{TEXT_CHARACTERS_MAX} are taken.",
-        )
-    return text
-
-
-def _read_oip(call: Call, served: Served) -> None:
-    infer = oip.read(call.body)
-    name(call, infer.id)
-    call.payload = call.body
-    inputs = infer.inputs
-    call.rows = inputs[0].shape[0]
+def _look_inside(call: Call, served: Served, infer: Infer) -> None:
+    """What a declaration wants to be checked, and what is drawn from values."""
     route = served.route.model
     if served.taken_kinds:
         _check_declared(infer, served)
     if served.declared_outputs:
         call.wanted = oip.wanted_outputs(infer)
     if served.also or route.redact:
-        found = columns.of_tensors(((t.name, t.shape, t.data) for t in inputs), route.tensor)
-        _from_columns(call, served, found)
+        tensors = ((t.name, t.shape, t.data) for t in infer.inputs)
+        _from_columns(call, served, columns.of_tensors(tensors, route.tensor))
 
 
 def _check_declared(infer: Infer, served: Served) -> None:

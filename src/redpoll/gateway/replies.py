@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -32,7 +32,7 @@ _quick = msgspec.json.Decoder(_Quick)
 _coded = msgspec.json.Decoder(_Coded)
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True):
     """An answer as the journal has it. ``outputs`` stands instead of ``raw`` where it was masked."""
 
     status: str
@@ -138,7 +138,7 @@ def _text(call: Call, status: str, code: str, body: bytes) -> Verdict:
 
 def _unreadable(call: Call, error: RedpollError, body: bytes) -> Verdict:
     text = error.message.encode() + b" The answer began: " + body[:EXCERPT_BYTES]
-    return _text(call, "invalid", "RP-201", text)._replace(error=error)
+    return msgspec.structs.replace(_text(call, "invalid", "RP-201", text), error=error)
 
 
 def _code(body: bytes) -> str:

@@ -28,8 +28,6 @@ FAILURES = ("error", "timeout", "invalid")
 class SecondLook(Ask):
     """The stable's answer to what the candidate failed at."""
 
-    __slots__ = ("asked_ns", "call", "lane", "looks")
-
     def __init__(self, looks: SecondLooks, call: Call, lane: Lane, payload: bytes) -> None:
         super().__init__(payload, call.lines)
         self.looks = looks
@@ -91,9 +89,9 @@ class SecondLooks:
         self._flying = None
         lane, call = look.lane, look.call
         lane.flying -= 1
-        lane.answers["shadow"][verdict.status].value += 1
+        lane.shadow_answers[verdict.status].value += 1
         took_ns = time.monotonic_ns() - look.asked_ns
-        lane.durations["shadow"].observe(took_ns / 1e9)
+        lane.shadow_duration.observe(took_ns / 1e9)
         answer = Answer(
             call.prediction_id,
             lane.version,

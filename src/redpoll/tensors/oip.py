@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from redpoll.errors import RedpollError, closest
-from redpoll.tensors.datatypes import KINDS, AnyTensor, Tensor, Uint64
+from redpoll.tensors.datatypes import KINDS, AnyTensor, Tensor
 
 ID_CHARACTERS_MAX = 512
 _TOKEN = re.compile(rb"[-+]?\b(?:NaN|Infinity|nan|inf|undefined|None)\b")
@@ -43,25 +43,15 @@ def read(body: bytes) -> Infer:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = _read_slowly(body)
     inputs = found.inputs
-    if not inputs:
-        raise _malformed("`inputs` is empty; a request has at least one tensor")
-    names = set()
     for tensor in inputs:
         shape = tensor.shape
-        size = shape[0] if len(shape) == 1 else _size(tensor.name, shape)
-        if size != len(tensor.data):
-            raise _wrong(
-                f"input {_short(tensor.name)}: shape {_short(shape)} wants {size} values, but "
-                f"`data` has {len(tensor.data)}"
-            )
-        if type(tensor) is Uint64 and size and max(tensor.data) > Uint64.high:
-            raise _out_of_range(tensor.name, tensor.data, Uint64)
-        names.add(tensor.name)
-    if len(names) != len(inputs):
-        twice = next(t.name for i, t in enumerate(inputs) if t.name in {s.name for s in inputs[:i]})
-        raise _wrong(f"input {_short(twice)} came twice; every tensor has a name of its own")
-    if found.id is not None and len(found.id) > ID_CHARACTERS_MAX:
-        raise _malformed(f"`id` has {len(found.id)} characters; at most {ID_CHARACTERS_MAX}")
+        if len(shape) != 1 or shape[0] != len(tensor.data):
+            _check_size(tensor)
+    if len(inputs) != 1 and (not inputs or len({tensor.name for tensor in inputs}) != len(inputs)):
+        raise _not_unique([tensor.name for tensor in inputs])
+    number = found.id
+    if number is not None and len(number) > ID_CHARACTERS_MAX:
+        raise _malformed(f"`id` has {len(number)} characters; at most {ID_CHARACTERS_MAX}")
     return found
 
 
@@ -210,10 +200,23 @@ def _finite(value: float) -> bool:
         return False
 
 
-def _size(name: str, shape: list[int]) -> int:
+def _check_size(tensor: AnyTensor) -> None:
+    name, shape = _short(tensor.name), tensor.shape
     if not shape:
-        raise _wrong(f"input {_short(name)}: `shape` is empty; its first size counts the rows")
-    return math.prod(shape)
+        raise _wrong(f"input {name}: `shape` is empty; its first size counts the rows")
+    size = math.prod(shape)
+    if size != len(tensor.data):
+        raise _wrong(
+            f"input {name}: shape {_short(shape)} wants {size} values, but `data` has "
+            f"{len(tensor.data)}"
+        )
+
+
+def _not_unique(names: list[str]) -> RedpollError:
+    if not names:
+        return _malformed("`inputs` is empty; a request has at least one tensor")
+    twice = next(name for at, name in enumerate(names) if name in names[:at])
+    return _wrong(f"input {_short(twice)} came twice; every tensor has a name of its own")
 
 
 def _out_of_range(name: str, data: list[int], kind: type[Tensor]) -> RedpollError:

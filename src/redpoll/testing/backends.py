@@ -34,8 +34,6 @@ def infer(*values: float, **more: Any) -> bytes:
 class Waited(Ask):
     """An ask whose end can be awaited, and that knows how often it was told."""
 
-    __slots__ = ("body", "end", "failure", "lines_back", "status", "told")
-
     def __init__(self, payload: bytes, lines: bytes = b"") -> None:
         super().__init__(payload, lines)
         self.end = asyncio.Event()

@@ -8,8 +8,7 @@ import httptools
 
 from redpoll.catalog import FIELD_NAME
 from redpoll.errors import RedpollError
-from redpoll.gateway.call import Head
-from redpoll.gateway.reading import text_of
+from redpoll.gateway.call import Head, text_of
 
 GROUPS_MAX = 32
 DEADLINE_MS_MAX = 24 * 3600 * 1000
