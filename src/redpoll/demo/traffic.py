@@ -43,6 +43,7 @@ class Traffic:
         self._gap_s = threads / requests_per_second
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES)
         self._stopping = threading.Event()
+        self._answered = threading.Event()  # nothing is under way any more
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()  # (version, what became of it)
         self._truths: deque[tuple[float, str, bool]] = deque()
@@ -52,8 +53,9 @@ class Traffic:
         self._threads = [
             threading.Thread(target=self._ask, args=(random.Random(seeds.random()),), daemon=True)
             for _ in range(threads)
-        ] + [threading.Thread(target=self._tell, daemon=True)]
-        for thread in self._threads:
+        ]
+        self._teller = threading.Thread(target=self._tell, daemon=True)
+        for thread in (*self._threads, self._teller):
             thread.start()
 
     def counts(self) -> dict[tuple[str, str], int]:
@@ -71,6 +73,8 @@ class Traffic:
         end = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+        self._answered.set()
+        self._teller.join(max(0.1, end - time.monotonic()))
 
     def _ask(self, dice: random.Random) -> None:
         due = time.monotonic() + dice.random() * self._gap_s
@@ -104,7 +108,7 @@ class Traffic:
     def _tell(self) -> None:
         """Send the truths that are due, once a second, until the end."""
         while True:
-            last = self._stopping.wait(1.0)
+            last = self._answered.wait(1.0)
             self._keep_pace()
             due = []
             while self._truths and (last or self._truths[0][0] < time.monotonic() - TRUTH_AFTER_S):
