@@ -17,9 +17,7 @@ def test_the_core_installs_at_most_25_packages_and_its_command_runs(tmp_path: Pa
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "install", "--quiet", "-c", ROOT / "constraints.txt", ROOT], check=True
-    )
+    subprocess.run([*pip, "install", "--quiet", "-c", ROOT / "constraints.txt", ROOT], check=True)
     frozen = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
     packages = [line for line in frozen.splitlines() if line and not line.startswith("#")]
     assert len(packages) <= 25, packages

@@ -73,7 +73,9 @@ def test_no_class_has_more_than_20_methods_and_no_port_more_than_8() -> None:
 def test_layers_point_down_and_nothing_runs_in_circles() -> None:
     """The import contract of pyproject.toml; run `lint-imports` to see the offending line."""
     tool = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:]
 
 
