@@ -107,7 +107,7 @@ def _serve(
     endings: tuple[acts.Ending, ...] = ()
     try:
         stage = acts.Stage(client, control, traffic, narrator)
-        stage.warm_up("v1", WARM_UP_REQUESTS, enough_s=15.0)
+        stage.warm_up("v1", WARM_UP_REQUESTS, enough_s=10.0)
         for act in programme(options.act):
             ending = stage.play(act)
             endings += (ending,)
