@@ -218,7 +218,7 @@ def test_every_answered_request_survives_kill_9(tmp_path: Path) -> None:
         # What a scrape saw before the kill is still counted after it.
         text = gateway.ask("GET", "/metrics")[1]
         line = next(x for x in text.splitlines() if 'arm="none",status="ok"' in x)
-        assert float(line.split()[-1]) > 30
+        assert float(line.split()[-1]) > 15
 
 
 def test_a_gateway_ends_with_its_supervisor(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class DemoServer:
             said = json.loads((self.data_dir / "run" / "server.json").read_bytes())
             self.data_url, self.control_url = (f"http://{said[k]}" for k in ("data", "control"))
             for url, path in (
-                (self.data_url, "/v2/models/income/ready"),
+                (self.data_url, "/v2/health/ready"),
                 (self.control_url, "/healthz"),
             ):
                 transport = Transport(url, token=None, timeout_s=2.0)
