@@ -154,11 +154,11 @@ class Connection(asyncio.Protocol):
                 if self._paused or not self._step():
                     break
         except Malformed as error:
-            self._bad(f"this is no HTTP request that is taken here: {error}")
+            self.refuse(_bad(f"this is no HTTP request that is taken here: {error}"))
         except WireError as error:
-            self._bad(str(error))
+            self.refuse(_bad(str(error)))
         except TooLarge:
-            self._too_large()
+            self.refuse(_too_large(self._face.limits.body_bytes))
         except RedpollError as error:
             self.refuse(error)
         finally:
@@ -279,22 +279,6 @@ class Connection(asyncio.Protocol):
         self.head.keep_alive = False
         self.reply(error.status, lines, error_body(error))
 
-    def _bad(self, why: str) -> None:
-        self.refuse(
-            RedpollError(
-                "RP-100", f"The connection is closed: {why}. Send HTTP/1.1 as RFC 9112 has it."
-            )
-        )
-
-    def _too_large(self) -> None:
-        self.refuse(
-            RedpollError(
-                "RP-106",
-                f"The body is larger than {self._face.limits.body_bytes} bytes "
-                "(server.limits.body_bytes); send fewer rows at a time.",
-            )
-        )
-
     def _linger(self) -> None:
         """Close so that the reply arrives: stop writing, and read on for a moment."""
         self.state, self.since = LINGERING, self._clients.now
@@ -315,21 +299,14 @@ class Connection(asyncio.Protocol):
                 self._close()
         elif self.state == HEAD:
             if waited > limits.header_wait_s:
-                self._slow("headers", limits.header_wait_s)
+                self.refuse(_slow("headers", limits.header_wait_s))
         elif self.state == BODY:
             if waited > limits.body_wait_s:
-                self._slow("body", limits.body_wait_s)
+                self.refuse(_slow("body", limits.body_wait_s))
         elif self.state == LINGERING and waited > LINGER_S:
             self.transport.abort()
         if self._paused and waited > limits.body_wait_s:
             self.transport.abort()  # it does not read what it asked for
-
-    def _slow(self, what: str, wait_s: float) -> None:
-        self.refuse(
-            RedpollError(
-                "RP-115", f"The {what} did not arrive whole within {wait_s:g} s; send faster."
-            )
-        )
 
     def close_if_idle(self) -> None:
         """Close where no request is on the way."""
@@ -366,3 +343,23 @@ class Connection(asyncio.Protocol):
         self._paused = False
         if self.state in (IDLE, HEAD, BODY) and self._buffer:
             self._clients.loop.call_soon(self._advance)
+
+
+def _bad(why: str) -> RedpollError:
+    return RedpollError(
+        "RP-100", f"The connection is closed: {why}. Send HTTP/1.1 as RFC 9112 has it."
+    )
+
+
+def _too_large(body_bytes: int) -> RedpollError:
+    return RedpollError(
+        "RP-106",
+        f"The body is larger than {body_bytes} bytes (server.limits.body_bytes); send fewer rows "
+        "at a time.",
+    )
+
+
+def _slow(what: str, wait_s: float) -> RedpollError:
+    return RedpollError(
+        "RP-115", f"The {what} did not arrive whole within {wait_s:g} s; send faster."
+    )
