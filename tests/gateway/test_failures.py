@@ -208,6 +208,26 @@ def test_second_looks_are_few_and_never_in_anybodys_way(tmp_path: Path) -> None:
     run(go)
 
 
+def test_a_busy_stable_is_asked_once_it_has_a_moment(tmp_path: Path) -> None:
+    """A worker answers one at a time: a second look waits for a gap, it does not queue."""
+
+    async def go() -> None:
+        rig = Rig(tmp_path, **ROLLOUT)
+        stable = rig.backends["v1"]
+        stable.room = 0
+        await rig.ask(infer(1.0), b"{}", "v2", 500, redpoll_unit=CANDIDATE)
+        await rig.tick()
+        assert not stable.asked
+        stable.room = 1
+        await asyncio.sleep(0.05)
+        assert len(stable.asked) == 1
+        stable.answer(200, answer(0.5))
+        await rig.tick()
+        assert [(a.role, a.status) for a in rig.answers()][-1] == ("shadow", "ok")
+
+    run(go)
+
+
 def test_a_second_look_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     """It times out like anything else, and another may follow."""
 

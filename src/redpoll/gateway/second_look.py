@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from redpoll.gateway.gateway import Gateway
 
 LOOKS_MAX = 20  # of one rollout
+PAUSE_S, PATIENCE = 0.005, 400  # how often, and how many times, a free moment is looked for
 FAILURES = ("error", "timeout", "invalid")
 
 
@@ -55,29 +56,33 @@ class SecondLooks:
         self._flying: SecondLook | None = None
 
     def consider(self, call: Call, status: str) -> None:
-        """Ask the stable, where this is a candidate's failure and the stable has time."""
+        """Ask the stable once it has time, where this is a candidate's failure."""
         served = call.served
         lane, rollout = served.live, served.route.rollout_id
         if call.arm != "candidate" or status not in FAILURES or self._flying is not None:
             return
         if lane is None or lane is call.lane or rollout is None or not lane.resend:
             return
-        if lane.waiting or not lane.backend.free() or self._counts.get(rollout, 0) >= LOOKS_MAX:
+        if self._counts.get(rollout, 0) >= LOOKS_MAX:
             return
         self._counts[rollout] = self._counts.get(rollout, 0) + 1
         payload = call.payload if call.wire == OIP else encode_rows(call, served, lane.worker)
         look = self._flying = SecondLook(self, call, lane, payload)
         lane.flying += 1
-        loop = self._gateway.loop
-        loop.call_soon(self._start, look)
+        self._gateway.loop.call_soon(self._start, look, PATIENCE)
 
-    def _start(self, look: SecondLook) -> None:
-        if not look.lane.backend.free():
+    def _start(self, look: SecondLook, turns: int) -> None:
+        """Ask in a moment when the stable has nothing to do; give up where none comes."""
+        lane, loop = look.lane, self._gateway.loop
+        if not lane.waiting and lane.backend.free():
+            look.asked_ns = time.monotonic_ns()
+            loop.call_later(lane.timeout_ms / 1000, self._expired, look)
+            lane.backend.ask(look)
+        elif turns > 0:
+            loop.call_later(PAUSE_S, self._start, look, turns - 1)
+        else:
             self._flying = None
-            look.lane.flying -= 1
-            return
-        self._gateway.loop.call_later(look.lane.timeout_ms / 1000, self._expired, look)
-        look.lane.backend.ask(look)
+            lane.flying -= 1
 
     def _expired(self, look: SecondLook) -> None:
         if self._flying is look:
