@@ -21,19 +21,21 @@ class IdMaker:
     def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
         self._random_bytes = random_bytes
         self._tails: list[str] = []
-        self._stamp = (-1, -1)
+        self._number = self._ms = -1
         self._start = ""
 
     def prediction_id(self, model_number: int, time_us: int) -> str:
         """A new id of 36 characters for a model number in [0, 4096)."""
-        stamp = (model_number, time_us // 1000)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            digits = f"{stamp[1] & 0xFFFFFFFFFFFF:012x}"
+        ms = time_us // 1000
+        if ms != self._ms or model_number != self._number:
+            self._number, self._ms = model_number, ms
+            digits = f"{ms & 0xFFFFFFFFFFFF:012x}"
             self._start = f"{digits[:8]}-{digits[8:]}-7{model_number:03x}-"
-        if not self._tails:
+        try:
+            return self._start + self._tails.pop()
+        except IndexError:
             self._draw()
-        return self._start + self._tails.pop()
+            return self._start + self._tails.pop()
 
     def _draw(self) -> None:
         """512 ends of ids: the two bits of the variant, then 62 random ones."""

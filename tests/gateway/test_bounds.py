@@ -224,7 +224,7 @@ def test_what_is_not_finished_when_draining_ends_times_out(tmp_path: Path) -> No
         heard, _ = rig.send(infer(1.0))
         await rig.tick()
         rig.gateway.draining = True
-        rig.gateway.give_up()
+        rig.gateway.deadlines.expire_all()
         await rig.tick()
         assert heard.status == 504
         assert [a.status for a in rig.answers()] == ["timeout"]

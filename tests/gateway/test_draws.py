@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from redpoll import ids
+from redpoll.gateway.call import OIP, Call, Head
 from redpoll.ids import IdMaker
 from redpoll.rollout.assign import fraction, hasher
+from redpoll.web import heads
+from tests.gateway.rig import Heard, Rig, infer, run
 
 
 @given(st.text(max_size=20), st.text(max_size=40))
@@ -38,3 +42,39 @@ def test_ids_do_not_come_twice_and_their_bits_are_random() -> None:
         assert {one[at] for one in made} == set("0123456789abcdef")
     assert {one[19] for one in made} == set("89ab")
     assert IdMaker(os.urandom).prediction_id(1, 1) != IdMaker(os.urandom).prediction_id(1, 1)
+
+
+def test_what_was_decided_for_a_head_is_decided_anew_when_the_route_changes(tmp_path: Path) -> None:
+    """Equal heads share a decision; facts are the same with and without it, route by route."""
+
+    async def go() -> None:
+        rig = Rig(tmp_path)
+        head = Head("POST", "/", {b"redpoll-unit": b"ann", b"redpoll-subject": b"p"})
+        heads.read(head)
+
+        async def send(rows: int = 1) -> Call:
+            call = Call(Heard(), head, "m", None, OIP, infer(*[1.0] * rows))
+            rig.gateway.begin(call)
+            await rig.tick()
+            if rows:
+                rig.backends[call.lane.version].answer()
+            await rig.tick()
+            return call
+
+        rollout = {"candidate": "v2", "salt": "s", "rollout_id": "m-1"}
+        place = fraction("s", "ann")
+        for generation, weight in enumerate((0.0, place * 0.9, place * 1.1, place * 0.9), 4):
+            rig.reroute(live="v1", generation=generation, weight=weight, **rollout)
+            arm = "none" if not weight else "candidate" if place < weight else "stable"
+            for rows in (1, 2, 0, 1):
+                await send(rows)
+                fact = rig.requests()[-1]
+                assert (fact.unit, fact.subject, fact.rows) == ("ann", "p", rows)
+                assert fact.arm == (arm if rows else "none")
+                assert fact.route_generation == generation
+                assert fact.arm_probability == (weight if fact.arm != "none" else 0.0)
+                assert rig.answers()[-1].version == ("v2" if fact.arm == "candidate" else "v1")
+        drawn = {call.arm for call in [await send() for _ in range(3)]}
+        assert drawn == {"stable"}
+
+    run(go)

@@ -12,6 +12,7 @@ from redpoll.backends.port import Ask, Failure
 from redpoll.errors import RedpollError
 
 if TYPE_CHECKING:
+    from redpoll.gateway.choice import Ticket
     from redpoll.gateway.lanes import Lane, Served
     from redpoll.tensors.columns import Columns
 
@@ -44,6 +45,7 @@ class Head:
         self.target = target
         self.headers = headers  # names in lower case
         self.groups = {}
+        self.ticket: Ticket | None = None  # what was decided about an equal request
         self._texts: dict[bytes, str | None] = {}
 
     def text(self, name: bytes) -> str | None:

@@ -2,9 +2,62 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from redpoll.capture import NONE, OIP_REQUEST, ROWS_REQUEST
 from redpoll.errors import RedpollError, closest
-from redpoll.gateway.call import Call
+from redpoll.gateway.call import OIP, Call
 from redpoll.gateway.lanes import Lane, Served
+
+
+class Ticket:
+    """What was decided about a call: its lane and arm, and the columns of its Request behind `rows`.
+
+    Where all of this follows from the route and the request's head alone, it is decided once for
+    all requests with that very head, until the route changes.
+    """
+
+    __slots__ = ("arm", "facts", "lane", "raw_format", "served")
+
+    def __init__(self, call: Call, served: Served, lane: Lane) -> None:
+        self.served = served
+        self.lane = lane
+        self.arm = arm = call.arm
+        weight, rollout, draws = 0.0, None, served.draws_none[lane.version]
+        if arm != "none":
+            weight, rollout, draws = served.weight, served.rollout_id, served.draws[arm]
+        head = call.head
+        self.facts: tuple[Any, ...] = (
+            call.unit,
+            head.subject,
+            call.groups,
+            arm,
+            weight,
+            rollout,
+            served.generation,
+            call.version,
+            draws,
+            call.inputs,
+            None,
+            None,
+            "full",
+            1.0,
+            head.trace_id,
+        )
+        self.raw_format = OIP_REQUEST if call.wire == OIP else ROWS_REQUEST
+        if call.inputs is not None:
+            self.raw_format = NONE  # the columns are in the fact: the body may not be kept as it is
+
+
+def decide(call: Call, served: Served) -> Ticket:
+    """Where a call goes, drawing its arm. Raises ``RedpollError`` where no version can answer."""
+    lane = choose(call, served)
+    ticket = Ticket(call, served, lane)
+    drawn_by_id = call.arm != "none" and not served.sticky
+    counted = served.sticky and call.unit is None and call.version is None
+    if served.head_decides and call.wire == OIP and call.rows and not drawn_by_id and not counted:
+        call.head.ticket = ticket
+    return ticket
 
 
 def choose(call: Call, served: Served) -> Lane:

@@ -7,17 +7,17 @@ import logging
 from time import monotonic_ns, time_ns
 
 from redpoll.backends.port import Failure
-from redpoll.capture import OIP_REQUEST, ROWS_REQUEST, TEXT
+from redpoll.capture import TEXT
 from redpoll.catalog import Limits
 from redpoll.errors import CATALOG, RedpollError, closest
 from redpoll.facts import Answer, Request
 from redpoll.gateway import replies
 from redpoll.gateway.call import DONE, FLYING, OIP, WAITING, Call
-from redpoll.gateway.choice import choose
+from redpoll.gateway.choice import decide
 from redpoll.gateway.deadlines import Deadlines
 from redpoll.gateway.lanes import Lane, Served, Tally
 from redpoll.gateway.outcomes import RowCounts
-from redpoll.gateway.reading import encode_rows, name, read
+from redpoll.gateway.reading import encode_rows, name, read, read_oip
 from redpoll.gateway.recorder import Recorder
 from redpoll.gateway.replies import Verdict
 from redpoll.gateway.second_look import SecondLooks
@@ -46,7 +46,6 @@ class Gateway:
         self.models: dict[str, Served] = {}
         self.taken = 0
         self.waiting = 0
-        self.flying = 0
         self.draining = False
         self._taken_max = limits.in_flight + limits.queue
         self.row_counts = RowCounts()
@@ -55,12 +54,17 @@ class Gateway:
         self.tallies: dict[str, Tally] = {}
         self._thirsty: dict[Lane, None] = {}
         self._ids = IdMaker()
-        self._deadlines = Deadlines(loop, self._expired)
+        self.deadlines = Deadlines(loop, self._expired)
         self._looks = SecondLooks(self)
 
     def tally(self, model: str) -> Tally:
         """The counts of a model, which outlive changes of its route."""
         return self.tallies.setdefault(model, Tally())
+
+    @property
+    def flying(self) -> int:
+        """How many calls a backend is working on."""
+        return sum(tally.flying for tally in self.tallies.values())
 
     def well(self) -> RedpollError | None:
         """Why this gateway takes no calls now; None: it does."""
@@ -80,13 +84,21 @@ class Gateway:
         if self.recorder.error is not None or self.draining:
             self._turn_away(call, self.well() or _overload(call.model), served.name)
             return
-        tally = served.tally
         call.prediction_id = self._ids.prediction_id(served.number, time_ns() // 1000)
+        tally = served.tally
         try:
             if tally.taken >= served.taken_max or self.taken >= self._taken_max:
                 raise _overload(served.name)
-            read(call, served)
-            lane = call.lane = choose(call, served)
+            ticket = call.head.ticket
+            if ticket is not None and ticket.served is served:
+                read_oip(call, served)
+            else:
+                read(call, served)
+                ticket = None
+            if ticket is None or call.rows == 0:
+                ticket = decide(call, served)
+            lane = call.lane = ticket.lane
+            call.arm = ticket.arm
             if call.wire != OIP:
                 call.payload = encode_rows(call, served, lane.worker)
             elif not call.has_id and not lane.worker:
@@ -94,13 +106,17 @@ class Gateway:
         except RedpollError as error:
             self._reject(call, error)
             return
-        self.taken += 1
-        tally.taken += 1
-        if not self._note_request(call, served):
-            self.taken -= 1
-            tally.taken -= 1
+        request = Request(call.prediction_id, call.request_id, call.rows, *ticket.facts)
+        body = call.body if ticket.raw_format else b""
+        if call.rows == 0:
+            noted = self.recorder.fact(served.name, request, body, ticket.raw_format)
+        else:
+            noted = self.recorder.ask(call, served.name, request, body, ticket.raw_format)
+        if not noted:
             self._turn_away(call, self.recorder.error or _overload(call.model), served.name)
             return
+        self.taken += 1
+        tally.taken += 1
         if call.rows != 1:
             self.row_counts.note(served.name, call.prediction_id, call.request_id, call.rows)
             if call.rows == 0:
@@ -109,8 +125,7 @@ class Gateway:
         timeout_ms = lane.timeout_ms
         if 0 < call.head.deadline_ms < timeout_ms:
             timeout_ms = call.head.deadline_ms
-        self._deadlines.add(call, timeout_ms)
-        self.recorder.ask(call)
+        self.deadlines.add(call, timeout_ms)
 
     def leave(self, call: Call) -> None:
         """The client left before its reply: free the call's place at once."""
@@ -137,10 +152,6 @@ class Gateway:
         status = "invalid" if failure.code == "RP-201" else "error"
         self._settle(call, Verdict(status, failure.code, failure.message.encode(), TEXT))
 
-    def give_up(self) -> None:
-        """Drained for too long: every call that is still under way times out now."""
-        self._deadlines.expire_all()
-
     def pump(self) -> None:
         """Start what waits, as far as there is room."""
         for lane in list(self._thirsty):
@@ -151,35 +162,6 @@ class Gateway:
                 self._start(call)
             if not lane.waiting:
                 self._thirsty.pop(lane, None)
-
-    def _note_request(self, call: Call, served: Served) -> bool:
-        head, drawn = call.head, call.arm != "none"
-        request = Request(
-            call.prediction_id,
-            call.request_id,
-            call.rows,
-            call.unit,
-            head.subject,
-            call.groups,
-            call.arm,
-            served.weight if drawn else 0.0,
-            served.route.rollout_id if drawn else None,
-            served.generation,
-            call.version,
-            served.draws[call.lane.version, call.arm],
-            call.inputs,
-            None,
-            None,
-            "full",
-            1.0,
-            head.trace_id,
-        )
-        if call.inputs is not None:
-            noted = self.recorder.fact(served.name, request)
-        else:
-            raw_format = OIP_REQUEST if call.wire == OIP else ROWS_REQUEST
-            noted = self.recorder.fact(served.name, request, call.body, raw_format)
-        return noted
 
     def _launch(self, call: Call) -> None:
         """The request is in the journal: ask, or wait for room, or refuse."""
@@ -202,20 +184,23 @@ class Gateway:
         served.tally.waiting += 1
 
     def _room(self, lane: Lane, served: Served) -> bool:
+        # How many fly is counted only where it can matter: where more are taken in than may fly.
+        limits = self.limits
         return (
-            self.flying < self.limits.in_flight
-            and served.tally.flying < served.in_flight_max
+            (
+                served.tally.taken <= served.in_flight_max
+                or served.tally.flying < served.in_flight_max
+            )
+            and (self.taken <= limits.in_flight or self.flying < limits.in_flight)
             and lane.backend.free()
         )
 
     def _start(self, call: Call) -> None:
         call.state = FLYING
         lane = call.lane
-        self.flying += 1
-        call.served.tally.flying += 1
         lane.flying += 1
-        call.sent_ns = monotonic_ns()
-        call.queue_us = (call.sent_ns - call.arrived_ns) // 1000
+        call.sent_ns = sent_ns = monotonic_ns()
+        call.queue_us = (sent_ns - call.arrived_ns) // 1000
         call.lines = b"x-request-id: %b\r\nredpoll-prediction-id: %b\r\n%b" % (
             call.encoded_id,
             call.prediction_id.encode(),
@@ -232,8 +217,6 @@ class Gateway:
         took_ns = now_ns - call.arrived_ns
         status = verdict.status
         if state == FLYING:
-            self.flying -= 1
-            tally.flying -= 1
             lane.flying -= 1
             lane.duration.observe((now_ns - call.sent_ns) * 1e-9)
             lane.answers[status].value += 1
@@ -244,7 +227,7 @@ class Gateway:
             call.queue_us = took_ns // 1000
         self.taken -= 1
         tally.taken -= 1
-        self._deadlines.remove(call)
+        self.deadlines.remove(call)
         answer = Answer(
             call.prediction_id,
             lane.version,
@@ -257,12 +240,14 @@ class Gateway:
             "model",
             verdict.outputs,
         )
-        self.recorder.fact(served.name, answer, verdict.raw, verdict.raw_format)
-        lane.requests[call.arm][status].value += 1
-        served.durations[call.arm].observe(took_ns * 1e-9)
         if heard:
-            self.recorder.reply(call)
-        if call.arm == "candidate" and status != "ok":
+            self.recorder.answer(call, served.name, answer, verdict.raw, verdict.raw_format)
+        else:
+            self.recorder.fact(served.name, answer, verdict.raw, verdict.raw_format)
+        arm = call.arm
+        lane.requests[arm][status].value += 1
+        served.durations[arm].observe(took_ns * 1e-9)
+        if arm == "candidate" and status != "ok":
             self._looks.consider(call, status)
         if self._thirsty:
             self.pump()

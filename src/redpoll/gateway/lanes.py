@@ -46,7 +46,8 @@ class Lane:
         self.timeout_ms = version.timeout_ms
         self.resend = version.resend
         self.waiting: OrderedDict[Call, None] = OrderedDict()
-        self.flying = 0  # asks under way, second looks too
+        self.flying = 0  # calls that the backend is working on
+        self.looks = 0  # second looks under way
         self.version_lines = b"redpoll-version: %b\r\n" % version.name.encode()
         self.model_lines = self.version_lines + b"redpoll-decided-by: model\r\n"
         self.requests = {
@@ -58,6 +59,10 @@ class Lane:
         self.shadow_answers = Cells(counters, "redpoll_answers_total", shadow)
         self.duration = counters.histogram("redpoll_backend_duration_seconds", live)
         self.shadow_duration = counters.histogram("redpoll_backend_duration_seconds", shadow)
+
+    def in_use(self) -> bool:
+        """Whether anybody waits for it or is being answered by it."""
+        return bool(self.flying or self.waiting or self.looks)
 
     def retarget(self, target: Target) -> None:
         """The same version at the same addresses, told anew whether its workers run."""
@@ -100,11 +105,13 @@ class Served:
         self.candidate = candidate if route.weight > 0 else None
         self.weight = route.weight
         self.salt = route.salt
+        # The recorded draws, by arm; by version where there was none.
         self.draws = {
-            (lane.version, arm): _draws(lane.version, arm, route.weight)
-            for lane in lanes.values()
-            for arm in ("none", "stable", "candidate")
+            "stable": _draws(route.live or "", "stable", route.weight),
+            "candidate": _draws(route.candidate or "", "candidate", route.weight),
         }
+        self.draws_none = {version: _draws(version, "none", 0.0) for version in lanes}
+        self.rollout_id = route.rollout_id
         self.sticky = model.unit != "request"
         source, _, name = (model.unit_from or "header:redpoll-unit").partition(":")
         self.unit_header = name.lower().encode() if source == "header" else b""
@@ -122,11 +129,15 @@ class Served:
         self.declared_outputs = frozenset(name for name in names if name)
         # Whether values of OIP tensors must be looked at, beyond being read.
         self.looks_inside = bool(model.inputs or self.also or model.redact or names)
+        # Whether route and headers alone decide where a request goes and what its fact says.
+        self.head_decides = not self.also and not model.redact
         self.place = hasher(self.salt)
         self.in_flight_max = model.limits.in_flight
         self.queue_max = model.limits.queue
         self.taken_max = self.in_flight_max + self.queue_max
         self.tally = gateway.tally(self.name)
+        leaving = (lane for lane in self.tally.lanes if lane.in_use())
+        self.tally.lanes = tuple({*lanes.values(), *leaving})
         self.units_missing = counters.cell("redpoll_units_missing_total", (self.name,))
         self.durations = {
             arm: counters.histogram("redpoll_request_duration_seconds", (self.name, arm))
@@ -137,12 +148,17 @@ class Served:
 class Tally:
     """How many requests of a model are where. Outlives changes of its route."""
 
-    __slots__ = ("flying", "taken", "waiting")
+    __slots__ = ("lanes", "taken", "waiting")
 
     def __init__(self) -> None:
         self.taken = 0  # taken in and not answered
         self.waiting = 0  # of these: drawn and journalled, waiting for a backend
-        self.flying = 0  # of these: a backend is working on them
+        self.lanes: tuple[Lane, ...] = ()  # the model's; those that go out of use, too
+
+    @property
+    def flying(self) -> int:
+        """How many a backend is working on. Not counted by itself: it is seldom asked for."""
+        return sum(lane.flying for lane in self.lanes)
 
 
 def _draws(version: str, arm: str, weight: float) -> str:

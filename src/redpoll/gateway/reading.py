@@ -21,15 +21,20 @@ def read(call: Call, served: Served) -> None:
     if head.problem is not None:
         raise head.problem
     if call.wire == OIP:
-        infer = oip.read(call.body)
-        call.rows = infer.inputs[0].shape[0]
-        name(call, infer.id)
-        if served.looks_inside:
-            _look_inside(call, served, infer)
+        read_oip(call, served)
     else:
         _read_rows(call, served)
     if served.unit_header:
         call.unit = head.text(served.unit_header)
+
+
+def read_oip(call: Call, served: Served) -> None:
+    """An inference request: rows, id, and what a declaration wants to be looked at."""
+    infer = oip.read(call.body)
+    call.rows = infer.inputs[0].shape[0]
+    name(call, infer.id)
+    if served.looks_inside:
+        _look_inside(call, served, infer)
 
 
 def name(call: Call, request_id: str | None) -> None:

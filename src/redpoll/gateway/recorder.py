@@ -36,6 +36,7 @@ class Recorder:
         self.quiet = True  # nothing was flushed since somebody last looked
         self._loop = loop
         self._writer = writer
+        self._append = writer.append
         self._ask = ask
         self._refused = refused
         self._asks: list[Call] = []
@@ -47,31 +48,48 @@ class Recorder:
             for kind in (Request, Answer, Outcome)
         }
 
-    def fact(self, model: str, fact: Fact, raw: bytes = b"", raw_format: int = 0) -> bool:
-        """Journal a fact with this tick's write. False, and counted as lost, where that fails."""
+    def ask(self, call: Call, model: str, fact: Request, raw: bytes, raw_format: int) -> bool:
+        """Journal a request and ask its backend once that is done. False where that fails."""
         try:
-            self._writer.append(model, fact, raw, raw_format)
+            self._append(model, fact, raw, raw_format)
         except RedpollError as error:
-            name = type(fact).__name__.lower()
-            self._counters.inc("redpoll_journal_lost_total", (name, "disk"))
-            self._fails(error)
+            self._lose(fact, error)
+            return False
+        self._facts[Request].value += 1
+        self._asks.append(call)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._release)
+        return True
+
+    def answer(self, call: Call, model: str, fact: Answer, raw: bytes, raw_format: int) -> None:
+        """Journal an answer and send the call's reply once that is done."""
+        try:
+            self._append(model, fact, raw, raw_format)
+            self._facts[Answer].value += 1
+        except RedpollError as error:
+            self._lose(fact, error)
+        self.reply(call)
+
+    def reply(self, call: Call) -> None:
+        """Send this call's reply once the journal has what was noted in this tick."""
+        self._replies.append(call)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._release)
+
+    def fact(self, model: str, fact: Fact, raw: bytes = b"", raw_format: int = 0) -> bool:
+        """Journal a fact that nobody waits for. False, and counted as lost, where that fails."""
+        try:
+            self._append(model, fact, raw, raw_format)
+        except RedpollError as error:
+            self._lose(fact, error)
             return False
         self._facts[type(fact)].value += 1
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._release)
         return True
-
-    def ask(self, call: Call) -> None:
-        """Ask this call's backend once the journal has it; a fact of this tick came before."""
-        self._asks.append(call)
-
-    def reply(self, call: Call) -> None:
-        """Send this call's reply once the journal has it."""
-        self._replies.append(call)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._release)
 
     def beat(self) -> None:
         """Say that the stream is complete up to now."""
@@ -103,6 +121,11 @@ class Recorder:
                 self._ask(call)
             except Exception:
                 log.exception("an ask failed", extra={"request_id": call.request_id})
+
+    def _lose(self, fact: Fact, error: RedpollError) -> None:
+        name = type(fact).__name__.lower()
+        self._counters.inc("redpoll_journal_lost_total", (name, "disk"))
+        self._fails(error)
 
     def _fails(self, error: RedpollError) -> None:
         if self.error is None:

@@ -68,7 +68,7 @@ class SecondLooks:
         self._counts[rollout] = self._counts.get(rollout, 0) + 1
         payload = call.payload if call.wire == OIP else encode_rows(call, served, lane.worker)
         look = self._flying = SecondLook(self, call, lane, payload)
-        lane.flying += 1
+        lane.looks += 1
         self._gateway.loop.call_soon(self._start, look, PATIENCE)
 
     def _start(self, look: SecondLook, turns: int) -> None:
@@ -82,7 +82,7 @@ class SecondLooks:
             loop.call_later(PAUSE_S, self._start, look, turns - 1)
         else:
             self._flying = None
-            lane.flying -= 1
+            lane.looks -= 1
 
     def _expired(self, look: SecondLook) -> None:
         if self._flying is look:
@@ -93,7 +93,7 @@ class SecondLooks:
         """Journal the stable's answer under role ``shadow``."""
         self._flying = None
         lane, call = look.lane, look.call
-        lane.flying -= 1
+        lane.looks -= 1
         lane.shadow_answers[verdict.status].value += 1
         took_ns = time.monotonic_ns() - look.asked_ns
         lane.shadow_duration.observe(took_ns / 1e9)

@@ -121,7 +121,7 @@ class RouteTable:
             for lane in served.lanes.values():
                 lane.backend.sweep()
         for name, lane in list(self._retired):
-            if not lane.flying and not lane.waiting:
+            if not lane.in_use():
                 self._retired.remove((name, lane))
                 lane.backend.close()
         if not self._probes:

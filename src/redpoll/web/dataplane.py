@@ -99,7 +99,7 @@ class Process:
             try:
                 await asyncio.wait_for(self.gateway.drained.wait(), self._server.drain_s)
             except TimeoutError:
-                self.gateway.give_up()
+                self.gateway.deadlines.expire_all()
         end = self.loop.time() + LAST_REPLIES_S
         while self.clients.connections and self.loop.time() < end:
             await asyncio.sleep(0.01)
