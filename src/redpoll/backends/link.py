@@ -48,7 +48,7 @@ class _Reader:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -76,6 +76,7 @@ def read_head(raw: bytes) -> Head:
     lines = b"".join(
         name + b": " + headers[name] + b"\r\n" for name in _PASSED_ON if name in headers
     )
+    lines = lines or _JSON
     refusal = ""
     if headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
         refusal = "it streams (text/event-stream), which this redpoll does not pass on yet"
@@ -97,7 +98,7 @@ class Link(asyncio.Protocol):
         self.address = address
         self.ask: Ask | None = None
         self.used = False
-        self.started = False  # a byte of the present answer has come
+        self.started = True  # a byte of the present answer has come, or nothing was asked
         self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
         self._owner = owner
@@ -110,39 +111,38 @@ class Link(asyncio.Protocol):
         """The connection stands."""
         self.transport = transport  # type: ignore[assignment]
 
-    def send(self, ask: Ask, prefix: bytes) -> None:
-        """Send an ask; ``prefix`` ends where the content length is to stand."""
+    def send(self, ask: Ask, prefix: bytes) -> bool:
+        """Send an ask; ``prefix`` ends where the content length is to stand. False: it is closed."""
+        transport, payload = self.transport, ask.payload
+        if transport is None or transport.is_closing():
+            return False
         self.ask = ask
         ask.link = self
         ask.attempts += 1
         self.started = False
-        transport, payload = self.transport, ask.payload
-        if transport is None or transport.is_closing():
-            self.connection_lost(None)
-        else:
-            transport.write(b"%b%d\r\n%b\r\n%b" % (prefix, len(payload), ask.lines, payload))
+        transport.write(b"%b%d\r\n%b\r\n%b" % (prefix, len(payload), ask.lines, payload))
+        return True
 
     def get(self, ask: Ask, path: str, host: str) -> None:
         """Send a GET whose answer goes to ``ask``: a probe."""
         self.ask = ask
         ask.link = self
+        self.started = False
         assert self.transport is not None
         self.transport.write(f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         """Read; a whole answer in one piece with a head that was seen before is the usual case."""
-        if not self._buffer and self._head is None and self.ask is not None:
+        if not self.started:
             self.started = True
             end = data.find(HEAD_END) + 4
-            if end > 3:
-                head = _heads.get(data[:end])
-                if head is not None and head.length == len(data) - end:
-                    self._done(head, data[end:])
-                    return
+            head = _heads.get(data[:end])
+            if head is not None and head.length == len(data) - end:
+                self._done(head, data[end:])
+                return
         if self.ask is None:
             self.abort()  # nobody asked: the other side is confused
             return
-        self.started = True
         self._buffer += data
         try:
             self._advance()
@@ -189,14 +189,13 @@ class Link(asyncio.Protocol):
     def _done(self, head: Head, body: bytes) -> None:
         ask = self.ask
         assert ask is not None
-        self.ask = ask.link = None
-        self._head = self._chunks = None
+        self.ask = ask.link = self._head = self._chunks = None
         self.used = True
         if self._buffer or not head.keep_alive:
             self.abort()
         else:
             self._owner.finished(self)
-        ask.answered(head.status, head.lines or _JSON, body)
+        ask.answered(head.status, head.lines, body)
 
     def _refuse(self, why: str) -> None:
         """Give the ask up: its answer cannot be used."""
@@ -224,7 +223,7 @@ class Link(asyncio.Protocol):
         if ask is not None and head is not None and head.length == -2 and exc is None:
             ask.link = None
             self._owner.lost(self, None, "")
-            ask.answered(head.status, head.lines or _JSON, bytes(self._buffer))
+            ask.answered(head.status, head.lines, bytes(self._buffer))
             return
         why = "the connection was reset" if exc else "the connection was closed"
         if ask is not None:

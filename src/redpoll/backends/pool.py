@@ -83,6 +83,7 @@ class HttpBackend:
     ) -> None:
         self.ready = False
         self._addresses = [Address(written, model) for written in addresses]
+        self._only = self._addresses[0] if len(addresses) == 1 else None
         self._connections = connections
         self._idle_s = idle_s
         self._resend = resend
@@ -99,16 +100,12 @@ class HttpBackend:
 
     def ask(self, ask: Ask) -> None:
         """Start on the address with the fewest asks under way."""
-        addresses = self._addresses
-        address = addresses[0] if len(addresses) == 1 else self._choose()
+        address = self._only or self._choose()
         self._busy += 1
         address.busy += 1
         idle = address.idle
         while idle:
-            link = idle.pop()
-            transport = link.transport
-            if transport is not None and not transport.is_closing():
-                link.send(ask, address.prefix)
+            if idle.pop().send(ask, address.prefix):
                 return
         self._connect(ask, address)
 
@@ -129,8 +126,10 @@ class HttpBackend:
         del self._connecting[ask]
         if link is not None:
             self._links.add(link)
-            link.send(ask, address.prefix)
-            return
+            if link.send(ask, address.prefix):
+                return
+            self._links.discard(link)
+            why = "the connection was closed at once"
         self._release(address)
         self._unready(address)
         ask.attempts += 1
@@ -163,13 +162,16 @@ class HttpBackend:
     def finished(self, link: Link) -> None:
         """A link has its answer."""
         address = link.address
-        self._release(address)
+        self._busy -= 1
+        address.busy -= 1
         address.ready = self.ready = True
         link.idle_since = time.monotonic()
         address.idle.append(link)
 
     def lost(self, link: Link, ask: Ask | None, why: str) -> None:
         """A link is gone; ``ask`` is what it leaves unanswered."""
+        if link not in self._links:
+            return  # it was never used
         self._links.discard(link)
         address = link.address
         if link in address.idle:

@@ -92,10 +92,8 @@ class Gateway:
             ticket = call.head.ticket
             if ticket is not None and ticket.served is served:
                 read_oip(call, served)
-            else:
+            if ticket is None or ticket.served is not served or call.rows == 0:
                 read(call, served)
-                ticket = None
-            if ticket is None or call.rows == 0:
                 ticket = decide(call, served)
             lane = call.lane = ticket.lane
             call.arm = ticket.arm

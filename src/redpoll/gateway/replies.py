@@ -46,19 +46,20 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def judge(call: Call, lane: Lane, status: int, body: bytes) -> Verdict:
     """Whether an answer is one, and what is kept of it."""
+    served = call.served
+    if status == 200 and call.wire == OIP and call.masks is None and not served.declared_outputs:
+        try:  # passed on as it is: that it is an answer is all that must be known
+            _quick.decode(body)
+            return Verdict("ok", None, body, capture.OIP_ANSWER)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return _unreadable(call, columns.invalid(str(error)), body)
     if not 200 <= status < 300:
         code = "RP-200"
         if lane.worker and status == 500 and _code(body) == "RP-201":
             return _text(call, "invalid", "RP-201", body)
         return _text(call, "error", code, body)
-    served = call.served
     try:
-        if call.wire == OIP and call.masks is None and not served.declared_outputs:
-            _quick.decode(body)
-            return Verdict("ok", None, body, capture.OIP_ANSWER)
         found = _columns(call, body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _unreadable(call, columns.invalid(str(error)), body)
     except RedpollError as error:
         return _unreadable(call, error, body)
     if call.masks is None:

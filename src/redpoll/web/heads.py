@@ -38,7 +38,7 @@ class _Reader:
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.strip(b" \t")))  # llhttp keeps it at the end
 
     def on_headers_complete(self) -> None:
         self.complete = True

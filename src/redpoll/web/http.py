@@ -240,7 +240,7 @@ class Connection(asyncio.Protocol):
 
     def answered(self, call: Call) -> None:
         """The gateway has the reply to a call."""
-        if self.call is call and self.state == WORKING:
+        if self.call is call:
             self.call = None
             self.reply(call.reply_status, call.reply_lines, call.reply_body)
 
