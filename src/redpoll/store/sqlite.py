@@ -57,9 +57,15 @@ class SqliteStore:
             raise
 
     def _make_private(self) -> None:
-        """The file is its owner's alone; SQLite gives its WAL the same rights."""
+        """The file is its owner's alone; SQLite gives its WAL the same rights.
+
+        A file that exists is not opened here: closing it again would drop the POSIX locks that
+        another connection of this process holds on it (sqlite.org/howtocorrupt.html, 2.2).
+        """
         try:
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
         except OSError as error:
             raise sqlite3.OperationalError(error.strerror) from error
 
