@@ -25,7 +25,7 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-111": (415, "encoding", "The body has a content encoding or type that redpoll does not read."),
     "RP-112": (400, "unit_missing", "The model routes by unit, the request carries none, and `unit_missing = \"reject\"`."),
     "RP-113": (503, "no_live_version", "The model has no live version."),
-    "RP-114": (503, "version_not_running", "The named version exists, but does not run now."),
+    "RP-114": (503, "version_not_running", "The version exists, but does not answer now: a named one that is neither live nor a candidate, or one whose workers are starting or starting again. Retry after the seconds in `Retry-After`."),
     "RP-115": (408, "slow_client", "The request did not arrive whole within the configured wait."),
     "RP-200": (502, "backend_failed", "The backend answered with a failure, crashed, or could not be reached."),
     "RP-201": (502, "backend_invalid", "The backend's answer could not be read, or lacks a declared output."),

@@ -107,15 +107,18 @@ def test_idle_connections_are_given_up_before_the_other_side_does() -> None:
 
 
 def test_a_server_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
-    """RP-200 at once, with where it should be; readiness falls with it."""
+    """At once, and whether to try again (a worker) or to look (a server); readiness falls too."""
 
     async def go() -> None:
-        for address in (f"unix:{tmp_path / 'none.sock'}", "http://127.0.0.1:1/v2/models/m"):
+        for address, code, words in (
+            (f"unix:{tmp_path / 'none.sock'}", "RP-114", "starting again"),
+            ("http://127.0.0.1:1/v2/models/m", "RP-200", "could not be reached"),
+        ):
             pool = HttpBackend((address,), "m", connections=1, idle_s=1.0, resend=True)
             done = await ask(pool)
             assert done.failure is not None
-            assert done.failure.code == "RP-200"
-            assert "could not be reached" in done.failure.message
+            assert done.failure.code == code
+            assert words in done.failure.message
             assert await pool.probe() is False
             assert pool.free()
             pool.close()

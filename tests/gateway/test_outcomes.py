@@ -82,7 +82,7 @@ def test_values_are_numbers_or_texts(
     assert (fact.value, fact.value_text) == (number, text)
 
 
-@given(st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60))
+@given(st.datetimes(datetime(1970, 1, 2), datetime(2099, 12, 30)), st.integers(-14 * 60, 14 * 60))
 def test_happened_is_exact_to_the_microsecond_in_any_offset(moment: datetime, offset: int) -> None:
     """Z, +01:00, -05:30."""
     sign, minutes = "-" if offset < 0 else "+", abs(offset)
@@ -91,6 +91,13 @@ def test_happened_is_exact_to_the_microsecond_in_any_offset(moment: datetime, of
     fact = take(MODELS, {"name": "x", "request_id": "a", "model": "n", "happened": written}).fact
     whole = int(expected.replace(microsecond=0).timestamp())
     assert fact.happened == whole * 1_000_000 + expected.microsecond
+
+
+@pytest.mark.parametrize("written", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_no_calendar_can_show_is_rejected(models: dict, written: str) -> None:
+    """Once in the journal it would spoil every query that shows it."""
+    with pytest.raises(RedpollError, match="between 1970 and 2100"):
+        take(models, {"name": "redo", "prediction_id": PID, "happened": written})
 
 
 MODELS: dict = {}

@@ -133,13 +133,7 @@ class HttpBackend:
         self._release(address)
         self._unready(address)
         ask.attempts += 1
-        ask.failed(
-            Failure(
-                "RP-200",
-                f"The backend at {address} could not be reached: {why}. Nothing was asked; see "
-                "whether it runs.",
-            )
-        )
+        ask.failed(_unreached(address, why))
 
     async def _open(self, address: Address, owner: Owner) -> Link:
         loop = asyncio.get_running_loop()
@@ -313,3 +307,18 @@ class Unreachable:
 
     def close(self) -> None:
         """Nothing to give up."""
+
+
+def _unreached(address: Address, why: str) -> Failure:
+    """Nothing was asked. A worker that is away is on its way back: the client may try again."""
+    if address.socket:
+        return Failure(
+            "RP-114",
+            "No worker of this version answers now: it is starting, or starting again. Nothing was "
+            "asked; send the request again in a moment. `redpoll status` says how it is.",
+        )
+    return Failure(
+        "RP-200",
+        f"The backend at {address} could not be reached: {why}. Nothing was asked; see whether "
+        "it runs.",
+    )

@@ -231,9 +231,11 @@ def _gates(rollout: RolloutState, reading: Reading | None) -> tuple[GateView, ..
 
 def _steps(rollout: RolloutState, reading: Reading | None) -> tuple[StepView, ...]:
     found: list[StepView] = []
+    ended = rollout.ended_us is not None
     for index, step in enumerate(rollout.plan.steps):
-        now = rollout.begun and index == rollout.step and rollout.state != "promoted"
-        done = index < rollout.step or rollout.state == "promoted"
+        here = rollout.begun and index == rollout.step
+        now = here and not ended
+        done = index < rollout.step or rollout.state == "promoted" or (here and ended)
         weight = weight_of(rollout.plan, index)
         counted = reading.by_weight.get(weight, 0) if reading is not None and done else 0
         found.append(

@@ -27,6 +27,7 @@ VALUE_CHARACTERS_MAX = 64 * 1024
 ROWS_MAX = 2**31 - 1
 REMEMBERED = 65_536
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_US = 4_102_444_800_000_000  # 2100-01-01
 
 
 class Filed(NamedTuple):
@@ -183,7 +184,10 @@ def _happened(value: Any, now_us: int) -> int:
     if moment.tzinfo is None:
         raise _wrong(f"`happened` {value} has no offset; add Z for UTC, or +01:00")
     since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    time_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    if not 0 <= time_us < _LATEST_US:  # what no calendar can show would spoil every later query
+        raise _wrong(f"`happened` {value} is not between 1970 and 2100")
+    return time_us
 
 
 def _wrong(why: str, hint: str = "") -> RedpollError:
