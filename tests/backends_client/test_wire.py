@@ -82,7 +82,7 @@ def test_remembered_heads_are_bounded_and_what_is_used_stays() -> None:
     for at in range(1000):
         memory.put(b"%d" % at, at)
         assert memory.get(b"often") == 1
-        assert len(memory._young) + len(memory._old) <= 20
+        assert len(memory.young) + len(memory._old) <= 20
     assert memory.get(b"0") is None
     memory.clear()
     assert memory.get(b"often") is None

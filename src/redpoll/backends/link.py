@@ -136,7 +136,7 @@ class Link(asyncio.Protocol):
         if not self.started:
             self.started = True
             end = data.find(HEAD_END) + 4
-            head = _heads.get(data[:end])
+            head = _heads.young.get(data[:end]) or _heads.get(data[:end])
             if head is not None and head.length == len(data) - end:
                 self._done(head, data[end:])
                 return

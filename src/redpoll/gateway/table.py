@@ -130,7 +130,10 @@ class RouteTable:
     def _probe(self) -> None:
         for name, served in self._gateway.models.items():
             for lane in served.lanes.values():
-                if not lane.stopped:
+                if lane.stopped:
+                    lane.backend.ready = False
+                    self._gateway.counters.set("redpoll_backend_ready", (name, lane.version), 0.0)
+                else:
                     task = self._gateway.loop.create_task(self._probed(name, lane))
                     self._probes.add(task)
                     task.add_done_callback(self._probes.discard)

@@ -28,16 +28,16 @@ class TooLarge(Exception):
 class Remembered(Generic[T]):
     """A bounded memory of vetted heads: two generations, so that what is in use stays."""
 
-    __slots__ = ("_limit", "_old", "_young")
+    __slots__ = ("_limit", "_old", "young")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._young: dict[bytes, T] = {}
+        self.young: dict[bytes, T] = {}  # what was used lately, for who looks often
         self._old: dict[bytes, T] = {}
 
     def get(self, head: bytes) -> T | None:
         """What was remembered for these very bytes."""
-        found = self._young.get(head)
+        found = self.young.get(head)
         if found is None:
             found = self._old.get(head)
             if found is not None:
@@ -46,13 +46,13 @@ class Remembered(Generic[T]):
 
     def put(self, head: bytes, value: T) -> None:
         """Remember; at most twice ``limit`` heads are held."""
-        if len(self._young) >= self._limit:
-            self._old, self._young = self._young, {}
-        self._young[head] = value
+        if len(self.young) >= self._limit:
+            self._old, self.young = self.young, {}
+        self.young[head] = value
 
     def clear(self) -> None:
         """Forget everything."""
-        self._young.clear()
+        self.young.clear()
         self._old.clear()
 
 

@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
     """One client. ``call`` is what it waits for, where that is a call of the gateway."""
 
     __slots__ = (
-        "_advancing", "_body", "_buffer", "_chunks", "_clients", "_face", "_paused", "_reading",
+        "_advancing", "_body", "_buffer", "_chunks", "_clients", "_face", "_heads", "_paused", "_reading",
         "_sniffer", "_used", "call", "head", "since", "state", "transport",
     )  # fmt: skip
 
@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._face = clients.face
+        self._heads = clients.heads
         self._buffer = bytearray()
         self._chunks: Chunks | None = None
         self._sniffer: Sniffer | None = None
@@ -128,7 +129,8 @@ class Connection(asyncio.Protocol):
         if self.state == IDLE and not self._buffer and not self._paused:
             end = data.find(HEAD_END) + 4
             if end > 3:
-                head = self._clients.heads.get(data[:end])
+                raw = data[:end]
+                head = self._heads.young.get(raw) or self._heads.get(raw)
                 if head is not None and head.length == len(data) - end:
                     self.state = WORKING
                     self.head = head

@@ -53,15 +53,15 @@ class DataPlane:
     def serve(self, connection: Connection, head: Head, body: bytes) -> None:
         """Serve one request."""
         endpoint: paths.Endpoint = head.endpoint
-        if self._tokens is not None and endpoint.scope:
-            error = self._forbidden(head, endpoint.scope)
+        kind, _, scope, model, version, wire, _ = endpoint
+        if self._tokens is not None and scope:
+            error = self._forbidden(head, scope)
             if error is not None:
                 self.refused(error)
                 _reply_error(connection, error, b"www-authenticate: Bearer\r\n")
                 return
-        if endpoint.kind == paths.INFER:
-            call = Call(connection, head, endpoint.model, endpoint.version, endpoint.wire, body)
-            connection.call = call
+        if kind == paths.INFER:
+            call = connection.call = Call(connection, head, model, version, wire, body)
             self._gateway.begin(call)
             return
         try:
