@@ -306,3 +306,26 @@ def test_redacted_fields_never_reach_the_journal(tmp_path: Path, wire: str) -> N
         }
 
     run(go)
+
+
+def test_a_redacted_unit_routes_by_its_hash_and_a_redacted_group_is_not_kept(
+    tmp_path: Path,
+) -> None:
+    """The same person still goes the same way; the name is nowhere."""
+
+    async def go() -> None:
+        model = Model(name="m", unit="user", unit_from="input:user", redact=("user", "sex"),
+                      groups={"sex": "input:sex", "plan": "input:plan"})  # fmt: skip
+        rig = Rig(tmp_path, model, **ROLLOUT)
+        for user in ("ann", "ann", "bob"):
+            _, call = rig.predict({"user": user, "sex": "f", "plan": "basic", "x": 1})
+            await rig.tick()
+            rig.backends[call.lane.version].answer()
+            await rig.tick()
+        first, second, third = rig.requests()
+        assert first.unit == second.unit != third.unit
+        assert first.arm == arm("s", first.unit, 0.5)
+        assert first.groups == {"plan": "basic"}
+        assert "ann" not in repr(list(rig.journal.read()))
+
+    run(go)

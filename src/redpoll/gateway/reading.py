@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import msgspec
 
 from redpoll.capture.redact import Masks
@@ -121,16 +123,19 @@ def encode_rows(call: Call, served: Served, worker: bool) -> bytes:
 
 def _from_columns(call: Call, served: Served, found: Columns) -> None:
     """Unit, groups and redaction: what wants to see values."""
+    redact = served.route.model.redact
     if served.unit_input:
         call.unit = _one_value(found.get(served.unit_input))
+        if call.unit is not None and served.unit_input in redact:
+            # It must route, and may not be kept: what is kept and drawn by is its hash.
+            call.unit = blake2b(call.unit.encode(), digest_size=16).hexdigest()
     if served.group_inputs:
         groups = dict(call.groups)
         for group, source in served.group_inputs.items():
             value = _one_value(found.get(source))
-            if value is not None:
+            if value is not None and source not in redact:
                 groups[group] = value
         call.groups = groups
-    redact = served.route.model.redact
     if redact:
         call.masks = Masks({title: found[title] for title in redact if title in found})
         call.inputs = columns.encode({k: v for k, v in found.items() if k not in redact})
