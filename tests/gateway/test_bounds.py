@@ -110,6 +110,23 @@ def test_a_slow_candidate_fills_its_queue_and_what_is_then_refused_counts_in_its
     run(go)
 
 
+def test_the_servers_queue_is_a_bound_of_its_own(tmp_path: Path) -> None:
+    """Where one slow backend lets few fly, no more wait than may wait on this server."""
+
+    async def go() -> None:
+        rig = Rig(tmp_path, limits=Limits(in_flight=100, queue=2))
+        rig.backends["v1"].room = 1
+        heard = [rig.send(infer(1.0))[0] for _ in range(5)]
+        await rig.tick()
+        assert [one.status for one in heard if one.calls] == [503, 503]
+        for _ in range(3):
+            rig.backends["v1"].answer()
+            await rig.tick()
+        assert all_free(rig)
+
+    run(go)
+
+
 def test_a_client_that_leaves_frees_its_place_at_once(tmp_path: Path) -> None:
     """Under way, waiting, or not even asked yet: `abandoned`, and the next one starts."""
 
@@ -246,6 +263,7 @@ def test_a_full_disk_refuses_everything_and_forgets_nothing(tmp_path: Path, capl
         await rig.tick()
         for heard in (fresh, flying):
             assert (heard.status, heard.said["code"]) == (503, "RP-300")
+            assert len(heard.calls) == 1
         assert not rig.backends["v1"].asked
         later = await rig.ask(infer(3.0))
         assert (later.status, later.said["code"]) == (503, "RP-300")

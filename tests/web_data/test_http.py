@@ -225,6 +225,18 @@ def test_chunked_bodies_are_read(tmp_path: Path) -> None:
     run(go)
 
 
+def test_empty_lines_before_a_request_are_passed_over(tmp_path: Path) -> None:
+    """Some old clients send one behind a body; RFC 9112 asks for it."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path)
+        raw = request("POST", INFER, BODY)
+        found, _ = await plane.say(b"\r\n\r\n" + raw + b"\r\n" + raw, ticks=20)
+        assert [r.status for r in found] == [200, 200]
+
+    run(go)
+
+
 def test_old_clients_and_those_that_say_close_are_answered_and_closed(tmp_path: Path) -> None:
     """HTTP/1.0 without keep-alive, Connection: close; keep-alive in 1.0 is kept."""
 
