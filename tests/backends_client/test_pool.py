@@ -246,3 +246,37 @@ def test_tls_is_refused_in_words() -> None:
         assert done.failure.message == "No TLS."
 
     asyncio.run(go())
+
+
+def test_an_ask_that_was_sent_once_is_never_said_to_be_unasked(tmp_path: Path) -> None:
+    """A worker dies in a call on a kept connection, and is not there for the second try."""
+    path = tmp_path / "w.sock"
+
+    async def go() -> None:
+        calls = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal calls
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                calls += 1
+                if calls == 2:
+                    path.unlink()
+                    writer.close()
+                    return
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+        server = await asyncio.start_unix_server(serve, path=path)
+        pool = HttpBackend((f"unix:{path}",), "m", connections=1, idle_s=9.0, resend=True)
+        try:
+            assert (await ask(pool)).status == 200
+            failure = (await ask(pool)).failure
+        finally:
+            pool.close()
+            server.close()
+        assert failure is not None
+        assert (failure.code, calls) == ("RP-200", 2)
+        assert "may have been worked on" in failure.message
+
+    uvloop.run(go())

@@ -132,8 +132,9 @@ class HttpBackend:
             why = "the connection was closed at once"
         self._release(address)
         self._unready(address)
+        asked = ask.attempts > 0  # on a reused connection that broke before any byte of an answer
         ask.attempts += 1
-        ask.failed(_unreached(address, why))
+        ask.failed(_broken(address, why) if asked else _unreached(address, why))
 
     async def _open(self, address: Address, owner: Owner) -> Link:
         loop = asyncio.get_running_loop()
@@ -182,13 +183,7 @@ class HttpBackend:
             address.busy += 1
             self._connect(ask, address)
             return
-        ask.failed(
-            Failure(
-                "RP-200",
-                f"The backend at {address} failed: {why}. The request may have been worked on; see "
-                "the backend before sending it again.",
-            )
-        )
+        ask.failed(_broken(address, why))
 
     def cancel(self, ask: Ask) -> None:
         """Forget an ask. Its connection cannot be used again: an answer may still come on it."""
@@ -307,6 +302,15 @@ class Unreachable:
 
     def close(self) -> None:
         """Nothing to give up."""
+
+
+def _broken(address: Address, why: str) -> Failure:
+    """It was asked, and no answer came of it."""
+    return Failure(
+        "RP-200",
+        f"The backend at {address} failed: {why}. The request may have been worked on; see the "
+        "backend before sending it again.",
+    )
 
 
 def _unreached(address: Address, why: str) -> Failure:
