@@ -13,7 +13,7 @@ from redpoll.control import engine
 from redpoll.control.audit import refold
 from redpoll.errors import RedpollError
 from redpoll.facts import Answer
-from redpoll.rollout import assign
+from redpoll.rollout import assign, machine_fold
 from redpoll.rollout.machine_fold import decide
 from redpoll.rollout.machine_state import ModelState
 from tests.control.rig import QUICK, Rig
@@ -190,6 +190,61 @@ def test_a_refold_sees_a_decision_that_the_facts_do_not_give(tmp_path):
     assert not again.agrees
     assert [one.action for one in again.checked if not one.agrees] == ["promote"]
     assert "no decision" in again.checked[-1].why
+
+
+def test_an_answer_counts_only_once_no_stream_can_hold_an_older_one(tmp_path):
+    """A failure that another gateway noted first, and wrote late, counts; live as when refolded."""
+    rig = Rig(tmp_path)
+    rig.rates |= {"v1": 0.0, "v2": 0.0}
+    rig.live()
+    rig.start()
+    rig.run(0.5)
+    other = rig.open_gateway()
+    prediction, version = rig.request(answer=False)
+    rig.clock.advance(200_000)
+    other.beat()
+    other.flush()
+    rig.clock.advance(10_000)
+    other.append("churn", Answer(prediction, version, status="error", latency_us=9_000))
+    rig.clock.advance(10_000)
+    rig.answer(prediction, version)
+    rig.gateway.flush()
+    rig.engine.tick()
+    other.flush()
+    rig.clock.advance(200_000)
+    for gateway in (other, rig.gateway):
+        gateway.beat()
+        gateway.flush()
+    rig.engine.tick()
+    reading = rig.watch.reading
+    assert (reading.stable.bad, reading.candidate.bad) in ((1, 0), (0, 1))
+    other.abandon()
+    assert rig.finish() == "promoted"
+    again = refold(rig.journal, "churn-1")
+    assert again.agrees, again.checked
+
+
+def test_decisions_with_the_limits_of_single_tests_are_still_found_to_agree(tmp_path, monkeypatch):
+    """As older Decisions of rollouts by unit hold them: 403 of 400 is what 40.3 of 40 is."""
+    rig = Rig(tmp_path, unit="user")
+    whole = machine_fold.summary
+
+    def older(reading, evidence=10.0):
+        found = whole(reading)
+        for gate in found.get("gates", ()):
+            gate["evidence"] *= evidence
+            gate["limit"] *= 10.0
+        return found
+
+    monkeypatch.setattr(machine_fold, "summary", older)
+    rig.live()
+    rig.start()
+    assert rig.finish() == "promoted"
+    monkeypatch.undo()
+    again = refold(rig.journal, "churn-1")
+    assert again.agrees, again.checked
+    monkeypatch.setattr(machine_fold, "summary", lambda reading: older(reading, 11.0))
+    assert not refold(rig.journal, "churn-1").agrees
 
 
 def test_a_rollout_that_no_journal_knows_is_named(tmp_path):

@@ -19,21 +19,27 @@ PLAN = Plan(
 )
 
 
+VERSIONS = ("v1", "v2", "v3")
+
+
 def asked(now_us: int = T0, reason: str | None = "because", **more) -> Asked:
     return Asked(actor="anna", reason=reason, now_us=now_us, salt="salt-by-hand", **more)
 
 
 def reading(closed_us: int, counts: dict[float, int], **more) -> Reading:
-    """Evidence with these candidate requests by weight. ``fails``, ``passes``: metrics."""
+    """Evidence with these candidate requests by weight. ``fails``, ``passes``: metrics.
+
+    ``evidence``: e-values of metrics that neither fail nor pass.
+    """
     fails, passes = more.pop("fails", ()), more.pop("passes", ())
-    split = more.pop("split", 0.0)
+    split, evidence = more.pop("split", 0.0), more.pop("evidence", {})
     total = sum(counts.values())
     gates = tuple(
         GateReading(
             metric=metric,
             kind=more.get("kind", "guardrail"),
             answer="fail" if metric in fails else "pass" if metric in passes else "undecided",
-            log_evidence=math.log(913.0) if metric in fails else 0.0,
+            log_evidence=math.log(913.0 if metric in fails else evidence.get(metric, 1.0)),
             log_limit=math.log(40.0),
             sentence=f"{metric} is worse." if metric in fails else f"{metric}: undecided.",
         )

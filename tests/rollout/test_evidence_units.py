@@ -85,10 +85,10 @@ def test_the_bet_is_made_with_that_requests_arm_and_weight():
 
 
 def test_the_reading_shows_the_test_that_is_nearest_its_limit():
-    """At first the first failure's, which holds half of alpha; evidence 1."""
+    """At first the first failure's, which holds half of alpha: evidence 1, weighed by a half."""
     gate = Feed(by_unit()).reading.gates[0]
-    assert gate.evidence == 1.0
-    assert gate.limit == pytest.approx(2 / ALPHA)
+    assert gate.evidence == pytest.approx(0.5)
+    assert gate.limit == pytest.approx(1 / ALPHA)
 
 
 def test_a_gate_by_unit_fails_when_one_of_its_tests_does():
@@ -98,7 +98,7 @@ def test_a_gate_by_unit_fails_when_one_of_its_tests_does():
         feed(f"u{number}")
     gate = feed.reading.gates[0]
     assert gate.answer == "fail"
-    assert gate.limit == pytest.approx(2 / ALPHA)
+    assert gate.limit == pytest.approx(1 / ALPHA)
     assert gate.sentence.startswith("7 failed 100% of 8 requests")
 
 
@@ -226,3 +226,24 @@ def test_the_parts_of_alpha_are_as_the_design_splits_them():
         (0.75, 1, 0.0667),
     ]
     assert STARTS == (0.0, 0.25, 0.5, 0.75)
+
+
+def test_evidence_by_unit_is_read_against_one_limit():
+    """Whichever test speaks, the limit is 1 / alpha; evidence reaches it just as that test does.
+
+    Of the test that is nearest (k = 2, a tenth of alpha) the e-value is shown times its share.
+    """
+    feed, shown = Feed(by_unit()), []
+    for visit in range(60):
+        feed(f"u{visit // 2}", "candidate" if visit % 2 else "stable")
+        gate = feed.reading.gates[0]
+        values = rows(feed.evidence)
+        weighed = [value + math.log(test.share) for value, test in zip(values, TESTS, strict=True)]
+        assert gate.log_limit == pytest.approx(math.log(1 / ALPHA))
+        if gate.answer == "undecided":
+            assert gate.log_evidence == pytest.approx(max(weighed))
+            assert gate.log_evidence < gate.log_limit
+        else:
+            assert gate.answer == "fail" and gate.log_evidence >= gate.log_limit
+        shown.append((gate.answer, int(np.argmax(weighed))))
+    assert shown[-1][0] == "fail" and len({row for _, row in shown}) > 1

@@ -18,6 +18,7 @@ from tests.rollout.machines import (
     READY,
     SECOND,
     T0,
+    VERSIONS,
     asked,
     live,
     reading,
@@ -208,6 +209,42 @@ def test_max_weight_caps_every_step():
     assert second.active.weight == 0.3
 
 
+def test_a_promotion_out_of_a_pause_says_that_it_ends_the_pause():
+    """Who paused and why is in the sentence, so nobody's pause ends unseen."""
+    held = tell(running(), "pause", T0 + SECOND, reason="the database is being moved")
+    on = tell(held, "promote", T0 + 2 * SECOND, reason="moved")
+    assert (on.active.state, on.active.weight) == ("running", 0.5)
+    assert on.active.sentence == (
+        "v2 is resumed and goes to 50% (step 2 of 2) by anna: moved. It was held: v2 paused at 10%"
+        " by anna: the database is being moved."
+    )
+    whole = tell(held, "promote", T0 + 2 * SECOND, reason="moved", full=True)
+    assert whole.rollout.sentence.endswith(
+        "It was held: v2 paused at 10% by anna: the database is being moved."
+    )
+    plain = tell(running(), "promote", T0 + SECOND, reason="seen enough")
+    assert plain.active.sentence == "v2 goes to 50% (step 2 of 2) by anna: seen enough."
+
+
+def test_a_promotion_past_a_failed_gate_names_the_gate():
+    """It accepts the failure, as resume does, and says so."""
+    seen = reading(T0 + SECOND, {0.1: 7}, fails=("latency",))
+    failed = step(running(replace(PLAN, on_fail="pause")), seen, T0 + SECOND)
+    on = tell(failed, "promote", T0 + 2 * SECOND, reason="we know")
+    assert on.active.waived == ("latency",)
+    assert "The failed gate (latency) does not act any more" in on.active.sentence
+    assert "It was held: v2 paused at 10%: latency is worse." in on.active.sentence
+
+
+def test_a_rollback_to_a_version_that_is_none_says_which_there_are():
+    """Whether a rollout runs or not: the name is the mistake, not the rollout."""
+    promoted = take(running(), commands.command(running(), "promote", asked(T0, full=True)))
+    for state in (running(), promoted, live()):
+        with pytest.raises(RedpollError, match="no version 'v22'; it has v1, v2, v3") as caught:
+            commands.rollback(state, "v22", VERSIONS, 3600.0, asked(T0 + 5))
+        assert caught.value.code == "RP-103" and "Did you mean 'v2'?" in caught.value.message
+
+
 def test_promote_full_skips_what_is_left_of_the_plan():
     """A person may; who and why stand in the Decision."""
     actions = commands.command(running(), "promote", asked(T0 + 5, "launch day", full=True))
@@ -247,7 +284,9 @@ def test_gates_stay_on_watch_while_a_person_pauses():
 def test_rollback_ends_a_running_rollout():
     """`redpoll rollback` while one runs is a rollback by that person."""
     state = running()
-    done = take(state, commands.rollback(state, None, 3600.0, asked(T0 + 5, "customers complain")))
+    done = take(
+        state, commands.rollback(state, None, VERSIONS, 3600.0, asked(T0 + 5, "customers complain"))
+    )
     assert (done.rollout.state, done.live) == ("rolled_back", "v1")
     assert "customers complain" in done.rollout.sentence
 
@@ -255,11 +294,13 @@ def test_rollback_ends_a_running_rollout():
 def test_rollback_after_promotion_switches_at_once_within_the_window():
     """The former version is live again, the rollout reads rolled_back; later it is refused."""
     state = take(running(), commands.command(running(), "promote", asked(T0, full=True)))
-    back = take(state, commands.rollback(state, None, 3600.0, asked(T0 + 60 * SECOND)), T0)
+    back = take(
+        state, commands.rollback(state, None, VERSIONS, 3600.0, asked(T0 + 60 * SECOND)), T0
+    )
     assert (back.live, back.rollout.state) == ("v1", "rolled_back")
     assert back.was_live == {}, "what was rolled back has to earn its place again"
     with pytest.raises(RedpollError) as late:
-        commands.rollback(state, None, 3600.0, asked(T0 + 7200 * SECOND))
+        commands.rollback(state, None, VERSIONS, 3600.0, asked(T0 + 7200 * SECOND))
     assert late.value.code == "RP-402"
 
 

@@ -103,9 +103,9 @@ class Histories(RuleBasedStateMachine):
     def command(self, name, reason, full):
         self.attempt(lambda: commands.command(self.state, name, self.asked(reason, full)))
 
-    @rule(to=st.sampled_from([None, *VERSIONS]))
+    @rule(to=st.sampled_from([None, *VERSIONS, "v9"]))
     def rollback(self, to):
-        self.attempt(lambda: commands.rollback(self.state, to, 3600.0, self.asked()))
+        self.attempt(lambda: commands.rollback(self.state, to, VERSIONS, 3600.0, self.asked()))
 
     @rule(plan=PLANS)
     def retry(self, plan):

@@ -72,6 +72,39 @@ def test_a_running_rollout_tells_what_was_seen():
     assert "beside the accepted latency" in sentences.now(accepted, fine)
 
 
+def test_no_harm_seen_is_said_only_where_no_guardrail_has_evidence():
+    """What speaks against a version is named with its limit, before it fails; an accepted gate not."""
+    rollout = running().rollout
+    quiet = reading(T0, {0.1: 1200}, evidence={"error_rate": 1.4})
+    assert sentences.now(rollout, quiet) == "v2 at 10%: no harm seen in 1,200 requests."
+    loud = reading(T0, {0.1: 1200}, evidence={"error_rate": 8.0})
+    assert sentences.now(rollout, loud) == (
+        "v2 at 10%: no gate failed yet (error_rate evidence 8 of 40) in 1,200 requests."
+    )
+    both = reading(T0, {0.1: 1200}, evidence={"error_rate": 31.6, "latency": 2.5})
+    assert "(error_rate evidence 32 of 40, latency evidence 2.5 of 40)" in sentences.now(
+        rollout, both
+    )
+    accepted = replace(rollout, waived=("error_rate",))
+    assert "no harm seen in 1,200 requests beside the accepted error_rate" in sentences.now(
+        accepted, loud
+    )
+
+
+def test_a_step_that_is_taken_does_not_call_evidence_no_harm():
+    """The Decision's sentence says the same truth: on, to a person, to the end."""
+    loud = {"evidence": {"latency": 8.0}}
+    told = "no gate failed yet (latency evidence 8 of 40)"
+    on = step(running(), reading(T0 + 11 * SECOND, {0.1: 100}, **loud), T0 + 11 * SECOND)
+    assert on.active.sentence == f"v2 goes to 50%: {told} at 10% with 100 requests."
+    manual = running(replace(PLAN, steps=(Step(weight=0.1, pause_s=None),)))
+    waits = step(manual, reading(T0 + 2 * SECOND, {0.1: 100}, **loud), T0 + 2 * SECOND)
+    assert told in waits.active.sentence
+    last = running(replace(PLAN, steps=(Step(weight=0.1),)))
+    done = step(last, reading(T0 + 2 * SECOND, {0.1: 100}, **loud), T0 + 2 * SECOND)
+    assert done.rollout.state == "promoted" and told in done.rollout.sentence
+
+
 def test_whoever_must_act_is_told_what_can_be_done():
     """Each cause of a pause has its own advice; a person is named as needed."""
     seen = reading(T0 + SECOND, {0.1: 7}, fails=("latency",))

@@ -136,10 +136,12 @@ def _actions(engine: Engine, intent: Intent, actor: str) -> tuple[Action, ...]:
     if isinstance(intent, AbortRollout):
         return commands.command(state, "abort", asked)
     _, model = asking.model(engine, intent.model)
+    names = [one.name for one in model.versions]
     if isinstance(intent, StartRollout):
         spec = asking.spec(engine, model, intent.version, None)
-        return commands.start(state, spec, [one.name for one in model.versions], asked)
-    return commands.rollback(state, intent.version, model.rollout.rollback_window_s, asked)
+        return commands.start(state, spec, names, asked)
+    window_s = model.rollout.rollback_window_s
+    return commands.rollback(state, intent.version, names, window_s, asked)
 
 
 def _told(lines: Iterable[ApplyLine], failed: dict[str, str]) -> tuple[ApplyLine, ...]:

@@ -8,6 +8,7 @@ requests and with the same evidence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,7 +97,7 @@ class _Judge:
             rollout = self.state.find(self.id)
             if rollout is not None:
                 self.watch.follow(rollout)
-        open_end = self._walk(self.end_us) if self._active() else None
+        open_end = self._walk(self.end_us, self.end_us) if self._active() else None
         if open_end is not None:
             self.last = (open_end.action, open_end.sentence, read_evidence(open_end))
         action, sentence, evidence = self.last or (None, "", {})
@@ -123,7 +124,7 @@ class _Judge:
             and "last_closed_us" in evidence
             and evidence.get("cause") not in (CHANGED, RESTARTS)
         )
-        found = self._walk(int(evidence.get("last_closed_us", 0)))
+        found = self._walk(int(evidence.get("last_closed_us", 0)), evidence.get("known_us"))
         why = ""
         if judged and found is None:
             why = "the evidence gives no decision here"
@@ -144,20 +145,24 @@ class _Judge:
             )
         )
 
-    def _walk(self, upto_us: int) -> Decision | None:
-        """Close bucket after bucket up to there; the first Decision that follows."""
-        for now_us in self._buckets(upto_us):
+    def _walk(self, upto_us: int, known_us: int | None) -> Decision | None:
+        """Close bucket after bucket up to there; the first Decision that follows.
+
+        ``known_us``: up to when the answers were known on which the Decision was made, so that none
+        counts that could not count then (None, in older Decisions: nobody said).
+        """
+        for now_us in self._buckets(upto_us, known_us):
             reading = self.watch.reading
             actions = machine.step(self.state, reading, Health(ready=True), now_us, "")
             if actions:
                 return actions[0].decision
         return None
 
-    def _buckets(self, upto_us: int) -> Iterator[int]:
+    def _buckets(self, upto_us: int, known_us: int | None) -> Iterator[int]:
         rollout = self.state.active
         while rollout is not None and rollout.begun:
             target = self.watch.next_bucket(rollout, upto_us)
-            moved = self.watch.close(target)
+            moved = self.watch.close(target, known_us)
             yield target
             if not moved or target >= upto_us:
                 return
@@ -170,8 +175,31 @@ def _difference(
         return f"the evidence gives {again.action}: {again.sentence}"
     for key in ("candidate_requests", "gates", "step", "weight"):
         if recorded.get(key) != found.get(key):
+            if key == "gates" and _same_gates(recorded.get(key), found.get(key)):
+                continue
             return f"{key} is {found.get(key)} here and {recorded.get(key)} there"
     return ""
+
+
+def _same_gates(recorded: Any, found: Any) -> bool:
+    """Whether gates agree that were recorded against another limit than the gate's own.
+
+    Older Decisions of rollouts by unit hold the e-value and the limit of the test that was nearest
+    to failing; how far each is of its limit must be the same.
+    """
+    try:
+        pairs = list(zip(recorded, found, strict=True))
+        return all(
+            {**one, "evidence": 0, "limit": 0} == {**two, "evidence": 0, "limit": 0}
+            and one["limit"] != two["limit"]
+            and math.isclose(
+                one["evidence"] / one["limit"], two["evidence"] / two["limit"], rel_tol=1e-4
+            )
+            for one, two in pairs
+            if one != two
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return False
 
 
 def _starts(entry: Entry, rollout_id: str) -> bool:

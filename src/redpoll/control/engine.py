@@ -213,7 +213,7 @@ class Engine:
             if rollout is None or watch is None:
                 return False
             target = watch.next_bucket(rollout, self.as_of_us)
-            moved = rollout.begun and watch.close(target)
+            moved = rollout.begun and watch.close(target, self.as_of_us)
             health, now_us = self.health_of(rollout), self.now_us()
             actions = machine.step(state, watch.reading, health, now_us, self.salt())
             if actions:

@@ -24,4 +24,4 @@ def look(engine: Engine) -> None:
     engine.as_of_us = engine.bound(engine.clock.now_us())
     for watch in engine.watches.values():
         if not watch.over:
-            watch.close(engine.as_of_us)
+            watch.close(engine.as_of_us, engine.as_of_us)

@@ -222,7 +222,8 @@ class Control:
         state = asking.current(self.engine, model, generation)
         window_s = known.rollout.rollback_window_s
         asked = asking.asked(self.engine, actor, reason, model)
-        self.engine.perform(commands.rollback(state, to, window_s, asked))
+        names = [one.name for one in known.versions]
+        self.engine.perform(commands.rollback(state, to, names, window_s, asked))
         return self.rollout(model) if self.engine.state(model).rollout is not None else None
 
     async def apply(

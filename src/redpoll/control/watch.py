@@ -145,10 +145,15 @@ class Watch:
                 shadow = (entry.stream, entry.sequence)
                 self.failures[index] = msgspec.structs.replace(failure, shadow=shadow)
 
-    def close(self, bound_us: int) -> bool:
-        """Fold the buckets that are whole by then; True where any was."""
+    def close(self, bound_us: int, known_us: int | None = None) -> bool:
+        """Fold the buckets that are whole by then; True where any was.
+
+        ``known_us``: how far all streams are known, at least ``bound_us``. A younger answer is none
+        yet, since another stream may hold an older one: what a bucket says must not depend on which
+        stream was read first. None: everything is known.
+        """
         before = self.reading.last_closed_us if self.reading is not None else -1
-        self.evidence.close(bound_us)
+        self.evidence.close(bound_us, known_us)
         self.reading = self.evidence.read()
         self._oldest = self.reading.oldest_open_us
         if self.reading.last_closed_us == before:

@@ -80,12 +80,7 @@ def start(
 ) -> tuple[Action, ...]:
     """Begin a rollout; another one that runs is superseded."""
     check(spec.plan)
-    if spec.version not in versions:
-        raise RedpollError(
-            "RP-103",
-            f"{state.name} has no version {spec.version!r}; it has {', '.join(versions) or 'none'}."
-            + closest(spec.version, versions),
-        )
+    _known(state.name, spec.version, versions)
     if state.live is None:
         raise RedpollError(
             "RP-402",
@@ -184,10 +179,15 @@ def first_live(state: ModelState, version: str, asked: Asked) -> tuple[Action, .
 
 
 def rollback(
-    state: ModelState, to: str | None, window_s: float, asked: Asked
+    state: ModelState, to: str | None, versions: Sequence[str], window_s: float, asked: Asked
 ) -> tuple[Action, ...]:
-    """Back to an earlier version at once: ends a running rollout, or undoes a promotion."""
+    """Back to an earlier version at once: ends a running rollout, or undoes a promotion.
+
+    RP-103 where ``to`` is none of the model's ``versions``.
+    """
     needs_reason(asked.reason)
+    if to is not None:
+        _known(state.name, to, versions)
     rollout, now_us = state.active, asked.now_us
     if rollout is not None and to in (None, rollout.stable):
         sentence = (
@@ -229,6 +229,16 @@ def needs_reason(reason: str | None) -> None:
     if reason is None or len(reason.strip()) < 3:
         raise RedpollError(
             "RP-403", "A change wants a reason of at least three characters; it is kept."
+        )
+
+
+def _known(model: str, version: str, versions: Sequence[str]) -> None:
+    """RP-103 unless the model has that version."""
+    if version not in versions:
+        raise RedpollError(
+            "RP-103",
+            f"{model} has no version {version!r}; it has {', '.join(versions) or 'none'}."
+            + closest(version, versions),
         )
 
 
@@ -289,11 +299,33 @@ def _promote(rollout: RolloutState, asked: Asked) -> Action:
                 " --full.",
             )
         changes = enter(rollout, rollout.step + 1, asked.reading, asked.salt)
-        sentence = f"{rollout.version} goes to {percent(changes['weight'])} {by}"
+        to = f"{percent(changes['weight'])} (step {rollout.step + 2} of {len(rollout.plan.steps)})"
+        goes = "is resumed and goes" if _held(rollout) else "goes"
+        sentence = f"{rollout.version} {goes} to {to} {by}.{_despite(rollout)}".replace("..", ".")
         changes["waived"] = _accepted(rollout)
         return _ask(rollout, "advance", "running", sentence, asked, **changes)
-    sentence = f"{rollout.version} promoted {by}. It serves everything now."
+    sentence = (
+        f"{rollout.version} promoted {by}. It serves everything now.{_despite(rollout)}"
+    ).replace("..", ".")
     return _ask(rollout, "promote", "promoted", sentence, asked)
+
+
+def _held(rollout: RolloutState) -> bool:
+    """Whether it is paused for another reason than that it waits for just this word."""
+    return rollout.state == "paused" and rollout.cause != STEP
+
+
+def _despite(rollout: RolloutState) -> str:
+    """What a promotion out of a pause passes over: whoever reads it later must not have to look."""
+    if not _held(rollout):
+        return ""
+    failed = _accepted(rollout) if rollout.cause == GATE else ()
+    note = (
+        f" The failed gate ({', '.join(failed)}) does not act any more in this rollout."
+        if failed
+        else ""
+    )
+    return f"{note} It was held: {rollout.sentence.rstrip('.')}."
 
 
 def _abort(rollout: RolloutState, asked: Asked) -> Action:

@@ -78,6 +78,7 @@ class Evidence:
         self._weight = 0.0  # the newest
         self._epoch = 0
         self._epoch_us = -1
+        self._known_us: int | None = None
         self._stale = 0  # requests of a route generation below are of an older salt
         self._epochs: list[tuple[int, int]] = []  # (at_us, generation), not yet reached
 
@@ -115,6 +116,7 @@ class Evidence:
         one: an answer younger than that is none yet, since another stream may hold an older one.
         Without it answers count as they were read.
         """
+        self._known_us = known_us
         for number, bucket in self._open.take(complete_us, known_us):
             while self._epochs and self._epochs[0][0] // BUCKET_US <= number:
                 self._epoch_us, self._stale = self._epochs.pop(0)
@@ -154,6 +156,7 @@ class Evidence:
             candidate_requests=candidate.requests,
             by_weight=dict(self._by_weight),
             last_closed_us=self._open.closed * BUCKET_US,
+            known_us=self._known_us,
             open_requests=len(self._open.open),
             oldest_open_us=None if oldest is None else oldest * BUCKET_US,
             split_log_evidence=self._split.log_evidence(),

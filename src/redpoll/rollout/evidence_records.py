@@ -155,6 +155,7 @@ class Reading(Record, frozen=True, kw_only=True):
         default_factory=dict
     )  # weight -> candidate requests
     last_closed_us: int = 0  # everything that arrived before is counted
+    known_us: int | None = None  # how far all streams were known then; None: nobody said
     open_requests: int = 0  # arrived, not yet counted
     oldest_open_us: int | None = None
     split_log_evidence: float = 0.0  # against "the split is as drawn"

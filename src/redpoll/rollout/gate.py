@@ -186,7 +186,12 @@ class LatencyRule:
 
 
 class Standing(NamedTuple):
-    """Where one side of a gate stands. ``at``: when it reached its limit, None: not yet."""
+    """Where one side of a gate stands. ``at``: when it reached its limit, None: not yet.
+
+    ``log_limit`` is the gate's own, log 1 / alpha, whichever row speaks: a row with a share of alpha
+    has its e-value multiplied by that share, which reaches the one limit exactly when the e-value
+    reaches 1 / (alpha x share).
+    """
 
     log_evidence: float
     log_limit: float
@@ -194,12 +199,16 @@ class Standing(NamedTuple):
 
 
 class Side:
-    """Wealth of [rows], each with its limit, and when that was first reached (-1: not yet)."""
+    """Wealth of [rows], each with its limit, and when that was first reached (-1: not yet).
 
-    def __init__(self, stakes: Floats, log_limits: Floats, late: bool) -> None:
-        rows = log_limits.size
+    ``log_limit`` is the gate's, ``shares`` [rows] each row's part of the gate's alpha.
+    """
+
+    def __init__(self, stakes: Floats, log_limit: float, shares: Floats, late: bool) -> None:
+        rows = shares.size
         self.wealth = Wealth(stakes, rows, late=late)
-        self.log_limits = log_limits
+        self.log_limit = log_limit
+        self.log_limits: Floats = log_limit - np.log(shares)
         self.at: Ints = np.full(rows, -1, dtype=np.int64)
         self.peak: Floats = np.zeros(rows)
 
@@ -214,7 +223,7 @@ class Side:
             self.peak[rows] = value[reached]
 
     def standing(self) -> Standing:
-        """Of the row that reached its limit first, or is nearest to it."""
+        """Of the row that reached its limit first, or is nearest to it, against the gate's limit."""
         now = self.wealth.log_evidence()
         now = np.where(self.at >= 0, np.maximum(now, self.peak), now)
         reached = np.nonzero(self.at >= 0)[0]
@@ -222,8 +231,10 @@ class Side:
             row = int(reached[np.argmin(self.at[reached])])
         else:
             row = int(np.argmax(now - self.log_limits))
-        at = int(self.at[row])
-        return Standing(float(now[row]), float(self.log_limits[row]), at if at >= 0 else None)
+        weighed = float(now[row]) - (float(self.log_limits[row]) - self.log_limit)
+        if self.at[row] < 0:
+            return Standing(weighed, self.log_limit, None)
+        return Standing(max(weighed, self.log_limit), self.log_limit, int(self.at[row]))
 
     def keep(self, rows: Ints) -> None:
         """Drop all rows but these."""
@@ -249,12 +260,12 @@ class GateFold:
     """
 
     def __init__(self, rule: Rule, shares: Floats, *, late: bool) -> None:
-        log_limits = -np.log(rule.spec.alpha * shares)
+        limit = log_limit(rule.spec.alpha)
         self.rule = rule
-        self.fails = Side(rule.fail_stakes, log_limits, late)
+        self.fails = Side(rule.fail_stakes, limit, shares, late)
         self.passes: Side | None = None
         if rule.pass_stakes is not None:
-            self.passes = Side(rule.pass_stakes, log_limits, late)
+            self.passes = Side(rule.pass_stakes, limit, shares, late)
 
     def fold(self, fail: Floats, passing: Floats | None, events: Ints) -> None:
         """One bucket of each row: summed log factors [rows, bets], bad events [rows]."""

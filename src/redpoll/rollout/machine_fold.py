@@ -236,6 +236,7 @@ def summary(reading: Reading | None) -> dict[str, Any]:
     return {
         "gates": gates,
         "last_closed_us": reading.last_closed_us,
+        "known_us": reading.known_us,
         "candidate_requests": reading.candidate_requests,
     }
 

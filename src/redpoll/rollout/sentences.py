@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from redpoll.catalog import Record
 from redpoll.rollout.evidence_records import Reading
-from redpoll.rollout.machine import LOAD_GRACE_S, failing, step_requests
+from redpoll.rollout.machine import LOAD_GRACE_S, failing, seen, step_requests
 from redpoll.rollout.machine_state import (
     CHANGED,
     GATE,
@@ -50,10 +50,10 @@ def now(rollout: RolloutState, reading: Reading | None) -> str:
     passed = [gate for gate in reading.gates if gate.answer == "pass"]
     if len(passed) == len(reading.gates) and passed:
         return f"{head}: every gate passed over {reading.candidate_requests:,} requests."
-    seen = f"no harm seen in {reading.candidate_requests:,} requests"
+    told = f"{seen(rollout, reading)} in {reading.candidate_requests:,} requests"
     if rollout.waived:
-        seen += f" beside the accepted {', '.join(rollout.waived)}"
-    return f"{head}: {seen}."
+        told += f" beside the accepted {', '.join(rollout.waived)}"
+    return f"{head}: {told}."
 
 
 def next_step(
