@@ -29,6 +29,7 @@ class Limits(Record, frozen=True, kw_only=True):
     connections: int = 4096
     header_bytes: int = 32 * 1024
     body_bytes: int = 16 * 1024 * 1024
+    reading_bytes: int = 256 * 1024 * 1024
     in_flight: int = 1024
     queue: int = 1024
     idle_s: float = 75.0
@@ -187,6 +188,24 @@ class Model(Record, frozen=True, kw_only=True):
     versions: tuple[Version, ...] = ()
     outcomes: tuple[OutcomeSpec, ...] = ()
     rollout: Plan = Plan()
+
+    def declaration(self) -> str:
+        """A digest, 8 hexadecimal digits, of what requests and answers look like to a worker."""
+        told = msgspec.json.encode((self.inputs, self.tensor, self.output))
+        return hashlib.sha256(told).hexdigest()[:8]
+
+    def speaking(self, before: Model) -> Model:
+        """The model as it is now, still read and answered as ``before`` declared it."""
+        return msgspec.structs.replace(
+            self,
+            inputs=before.inputs,
+            tensor=before.tensor,
+            output=before.output,
+            groups=before.groups,
+            unit=before.unit,
+            unit_from=before.unit_from,
+            unit_missing=before.unit_missing,
+        )
 
 
 class Config(Record, frozen=True, kw_only=True):

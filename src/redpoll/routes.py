@@ -24,7 +24,11 @@ class Target(Record, frozen=True, kw_only=True):
 
 
 class Route(Record, frozen=True, kw_only=True):
-    """One model's route. ``generation`` grows with every change of this model's route."""
+    """One model's route. ``generation`` grows with every change of this model's route.
+
+    ``coming`` is the model as it was declared anew while its workers still answer by ``model``:
+    those that are to take over (at ``coming_targets``) are started, and not asked yet.
+    """
 
     model: Model
     number: int  # the model's number in the catalog, [0, 4096)
@@ -36,6 +40,8 @@ class Route(Record, frozen=True, kw_only=True):
     rollout_id: str | None = None
     targets: dict[str, Target] = {}
     since_us: int = 0
+    coming: Model | None = None
+    coming_targets: dict[str, Target] = {}
 
     @property
     def limits(self) -> ModelLimits:

@@ -61,8 +61,8 @@ class Rig:
 
     def state(self, key: str = "m/v1/0") -> dict[str, Any]:
         """The worker's entry in ``workers.json``; {} where it has none."""
-        found: dict[str, Any] = json.loads(self.data.workers.read_bytes()).get(key, {})
-        return found
+        known: dict[str, dict[str, Any]] = json.loads(self.data.workers.read_bytes())
+        return next((one for name, one in known.items() if name.startswith(f"{key}/")), {})
 
     def deploys(self) -> list[str]:
         """``<version> <event>``, in order."""

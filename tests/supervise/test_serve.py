@@ -107,7 +107,8 @@ class Served:
         replace(self.data.routes, routes.encode(Table(routes={"m": route})))
 
         def ready() -> Any:
-            worker = json.loads(self.data.workers.read_bytes()).get("m/v1/0", {})
+            known = json.loads(self.data.workers.read_bytes())
+            worker = next(iter(known.values()), {})
             return worker.get("state") == "ready" and worker["pid"]
 
         self.until(ready)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from redpoll.catalog import Output
 from redpoll.host.process import alive
 from redpoll.supervise import pool
 from tests.supervise.rig import Rig, run
@@ -207,7 +206,7 @@ def test_a_changed_configuration_is_taken_over_without_a_gap(tmp_path: Path) -> 
         rig.write(ANSWERS)
         rig.want(rig.version())
         before = await rig.ready()
-        rig.want(rig.version(), output=Output(name="y", type="float"))
+        rig.want(rig.version(threads=2))
         statuses = []
         while alive(before["pid"]):
             statuses.append((await rig.ask())[0])

@@ -115,6 +115,8 @@ class Engine:
         entries = list(self.journal.read(kinds=["decision"], raw=False))
         for entry in sorted(entries, key=when):
             self._fold(entry)
+        self.publisher.load()
+        self.health.refresh()
         self.writer = self.journal.open("control")
         self.follower = self.journal.follow(self._restore(entries))
         self.publish()
@@ -272,8 +274,17 @@ class Engine:
         source = (self.catalog.revision, self._position)
         if not again and source == self._published and now_us < self._republish_us:
             return False
-        table = publish.table(self.data, self.models(), self.states, now_us, self._position)
+        before = self.publisher.spoken.before(
+            self.models(),
+            lambda number, model: publish.sockets(
+                publish.targets(self.data, number, model, self.state(model.name), now_us)
+            ),
+            lambda name: self.state(name).live,
+            self.health.workers(),
+        )
+        table = publish.table(self.data, self.models(), self.states, now_us, self._position, before)
         ends = [at for state in self.states.values() for at in state.warm.values() if at > now_us]
+        ends += [0] if before else []  # their workers may be ready at any moment
         self._published, self._republish_us = source, min(ends, default=NEVER_US)
         return self.publisher.publish(table, again)
 

@@ -77,6 +77,20 @@ class HealthBook:
             restarts=restarts,
         )
 
+    def workers(self) -> dict[str, str]:
+        """The state of each worker, by its socket."""
+        return {
+            str(worker.get("socket")): str(worker.get("state")) for worker in self._workers.values()
+        }
+
+    def trouble(self, sockets: Iterable[str]) -> str:
+        """Why a worker at one of these sockets does not get ready; empty where none is in trouble."""
+        wanted = set(sockets)
+        for worker in self._workers.values():
+            if worker.get("socket") in wanted and worker.get("state") == "backoff":
+                return _why(worker)
+        return ""
+
     async def probe(self, models: Iterable[tuple[int, Model]]) -> None:
         """Ask remote backends that were not asked for a while, all at once."""
         now = asyncio.get_running_loop().time()

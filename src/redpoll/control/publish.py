@@ -6,20 +6,28 @@ the sum of the models' own generations, so it grows with every Decision about an
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from redpoll.catalog import Model, Version
+from redpoll.control.spoken import Spoken
 from redpoll.host.paths import DataDir, replace
 from redpoll.rollout.machine_state import ModelState
-from redpoll.routes import Route, Table, Target, encode
+from redpoll.routes import Route, Table, Target, decode, encode
+
+UNIX = "unix:"
 
 
-def addresses(data: DataDir, number: int, version: Version) -> tuple[str, ...]:
+def addresses(data: DataDir, number: int, model: Model, version: Version) -> tuple[str, ...]:
     """Where a version answers: its URL, or ``unix:<path>`` for each of its workers."""
     if version.kind == "http":
         return (version.backend,)
+    declaration = model.declaration()
     return tuple(
-        f"unix:{data.socket(number, version.name, index)}" for index in range(version.workers)
+        f"{UNIX}{data.socket(number, version.name, index, declaration)}"
+        for index in range(version.workers)
     )
 
 
@@ -30,14 +38,46 @@ def runs(state: ModelState, version: str, now_us: int) -> bool:
     return version in wanted or state.warm.get(version, 0) > now_us
 
 
-def route(data: DataDir, number: int, model: Model, state: ModelState, now_us: int) -> Route:
-    """One model's route."""
+def targets(
+    data: DataDir, number: int, model: Model, state: ModelState, now_us: int
+) -> dict[str, Target]:
+    """All versions of a model, as it is declared, and where they answer."""
+    return {
+        version.name: Target(
+            version=version,
+            addresses=addresses(data, number, model, version),
+            run=version.kind == "http" or runs(state, version.name, now_us),
+        )
+        for version in model.versions
+    }
+
+
+def sockets(of: Mapping[str, Target]) -> dict[str, list[str]]:
+    """Where the workers among these targets answer, by version."""
+    return {
+        name: [one.removeprefix(UNIX) for one in target.addresses if one.startswith(UNIX)]
+        for name, target in of.items()
+        if target.run
+    }
+
+
+def route(
+    data: DataDir,
+    number: int,
+    model: Model,
+    state: ModelState,
+    now_us: int,
+    before: Model | None = None,
+) -> Route:
+    """One model's route. ``before``: the model as its workers know it still."""
     active = state.active
+    spoken = model if before is None else model.speaking(before)
+    coming = {} if before is None else targets(data, number, model, state, now_us)
     since = [state.since_us]
     if state.rollout is not None:
         since += [state.rollout.step_since_us, state.rollout.ended_us or 0]
     return Route(
-        model=model,
+        model=spoken,
         number=number,
         generation=state.generation,
         live=state.live,
@@ -46,14 +86,9 @@ def route(data: DataDir, number: int, model: Model, state: ModelState, now_us: i
         salt=active.salt if active else "",
         rollout_id=active.id if active else None,
         since_us=max(since),
-        targets={
-            version.name: Target(
-                version=version,
-                addresses=addresses(data, number, version),
-                run=version.kind == "http" or runs(state, version.name, now_us),
-            )
-            for version in model.versions
-        },
+        targets=targets(data, number, spoken, state, now_us),
+        coming=None if before is None else model,
+        coming_targets=coming,
     )
 
 
@@ -63,11 +98,21 @@ def table(
     states: Mapping[str, ModelState],
     now_us: int,
     position: tuple[str, int],
+    before: Mapping[str, Model] | None = None,
 ) -> Table:
-    """All routes. ``position``: the newest Decision's stream and sequence."""
+    """All routes. ``position``: the newest Decision's stream and sequence.
+
+    ``before``: models whose workers still answer by an older declaration, with that one.
+    """
+    held = before or {}
     routes = {
         model.name: route(
-            data, number, model, states.get(model.name, ModelState(name=model.name)), now_us
+            data,
+            number,
+            model,
+            states.get(model.name, ModelState(name=model.name)),
+            now_us,
+            held.get(model.name),
         )
         for number, model in models
     }
@@ -90,6 +135,12 @@ class Publisher:
         self._data = data
         self._last: Table | None = None
         self._by_table: dict[int, dict[str, int]] = {}
+        self.spoken = Spoken()
+
+    def load(self) -> None:
+        """Go on in the words of the table that a controller before us left."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            self.spoken.load(decode(self._data.routes.read_bytes()))
 
     @property
     def current(self) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from redpoll.catalog import Model, Version
-from redpoll.control import causes
+from redpoll.control import causes, publish
 from redpoll.control.engine import Engine
 from redpoll.control.watch import Watch
 from redpoll.rollout import sentences
@@ -89,7 +89,7 @@ def model_view(engine: Engine, model: Model) -> ModelView:
         p95_ms=total.p95_ms,
         unit_share=share if of and model.unit != "request" else None,
         sentence=sentences.model_line(state, shown.sentence if shown else "", now_us),
-        needs=sentences.needs(state) or _down(engine, model, state),
+        needs=sentences.needs(state) or _down(engine, model, state) or _unspoken(engine, model),
         rollout=shown,
         arms=engine.traffic.view(model.name, names, now_us),
         versions=version_rows(engine, model),
@@ -103,6 +103,21 @@ def _down(engine: Engine, model: Model, state: ModelState) -> str:
     if health is None or health.workers or health.state not in ("backoff", "unreachable"):
         return ""
     return f"{state.live}, which is live for {model.name}, does not answer: {health.detail}."
+
+
+def _unspoken(engine: Engine, model: Model) -> str:
+    """What the file declares anew cannot be taken up, because no worker can load with it."""
+    route = engine.publisher.current.routes.get(model.name)
+    if route is None or route.coming is None:
+        return ""
+    found = publish.sockets(route.coming_targets)
+    why = engine.health.trouble(socket for sockets in found.values() for socket in sockets)
+    if not why:
+        return ""
+    return (
+        f"What the file declares anew for {model.name} (inputs, output or tensor) is not in force:"
+        f" {why}. Requests go on as before."
+    )
 
 
 def version_rows(engine: Engine, model: Model) -> tuple[dict[str, Any], ...]:

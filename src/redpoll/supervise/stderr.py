@@ -9,6 +9,7 @@ from pathlib import Path
 MOST_BYTES = 1 << 20
 KEPT_BYTES = 1 << 19
 BLOCK = 1 << 16
+LAST_WORDS_S = 1.0  # before its end: what a process wrote earlier does not say why it ended
 DROPPED = b"(what was written before is gone: this file keeps the newest half megabyte)\n"
 
 
@@ -52,7 +53,7 @@ class BoundedFile:
 
 
 class Pump:
-    """Moves what arrives in a pipe into a file, on the loop; remembers the last line."""
+    """Moves what arrives in a pipe into a file, on the loop; remembers the last line and when."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pipe: int, file: BoundedFile) -> None:
         os.set_blocking(pipe, False)
@@ -60,11 +61,17 @@ class Pump:
         self._pipe = pipe
         self._file = file
         self._tail = b""
+        self._heard_s = 0.0  # when something was written last
         loop.add_reader(pipe, self._readable)
 
     @property
     def last_line(self) -> str:
-        """The last line that is not empty, cut to 300 characters."""
+        """The last line that is not empty, cut to 300 characters; "" where none came just now.
+
+        To be asked when the process has ended: a warning of an hour ago is not why.
+        """
+        if self._loop.time() - self._heard_s > LAST_WORDS_S:
+            return ""
         lines = self._tail.decode("utf-8", "replace").strip().rsplit("\n", 1)
         return lines[-1].strip().removeprefix("| ")[:300]
 
@@ -86,6 +93,7 @@ class Pump:
             self._end()
             return False
         self._file.write(data)
+        self._heard_s = self._loop.time()
         self._tail = (self._tail + data)[-2000:]
         return True
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from redpoll.backends.start import KINDS, specification
-from redpoll.catalog import Record, Version
+from redpoll.catalog import Model, Record, Version
 from redpoll.host.paths import DataDir
-from redpoll.routes import Table
+from redpoll.routes import Table, Target
 
 
 class Want(Record, frozen=True, kw_only=True):
@@ -16,11 +18,12 @@ class Want(Record, frozen=True, kw_only=True):
     index: int
     socket: str
     spec: str  # JSON: all that the worker is told
+    declaration: str  # a digest of what requests and answers look like
 
     @property
     def key(self) -> str:
-        """``<model>/<version>/<index>``, as in ``workers.json``."""
-        return f"{self.model}/{self.version.name}/{self.index}"
+        """``<model>/<version>/<index>/<declaration>``, as in ``workers.json``."""
+        return f"{self.model}/{self.version.name}/{self.index}/{self.declaration}"
 
     @property
     def stuck_s(self) -> float:
@@ -29,20 +32,30 @@ class Want(Record, frozen=True, kw_only=True):
 
 
 def wanted(table: Table, data: DataDir) -> dict[str, Want]:
-    """The workers of all versions that should run, by key."""
+    """The workers of all versions that should run, by key: those of today and those to come."""
     found = {}
     for route in table.routes.values():
-        for target in route.targets.values():
-            if not target.run or target.version.kind not in KINDS:
-                continue
-            spec = specification(route.model, target.version, data.artifacts)
-            for index, address in enumerate(target.addresses):
-                want = Want(
-                    model=route.model.name,
-                    version=target.version,
-                    index=index,
-                    socket=address.removeprefix("unix:"),
-                    spec=spec,
-                )
-                found[want.key] = want
+        wants = _wants(route.model, route.targets, data)
+        if route.coming is not None:
+            wants += _wants(route.coming, route.coming_targets, data)
+        found.update({want.key: want for want in wants})
+    return found
+
+
+def _wants(model: Model, targets: Mapping[str, Target], data: DataDir) -> list[Want]:
+    found = []
+    for target in targets.values():
+        if not target.run or target.version.kind not in KINDS:
+            continue
+        spec = specification(model, target.version, data.artifacts)
+        for index, address in enumerate(target.addresses):
+            want = Want(
+                model=model.name,
+                version=target.version,
+                index=index,
+                socket=address.removeprefix("unix:"),
+                spec=spec,
+                declaration=model.declaration(),
+            )
+            found.append(want)
     return found

@@ -136,6 +136,7 @@ class Worker:
             "restarts": self.restarts,
             "since_us": self._since_us,
             "last_exit": self._last_exit,
+            "socket": self.want.socket,
             "stderr": str(self._stderr),
             "detail": self.detail,
             "fingerprint": self.fingerprint,

@@ -11,6 +11,7 @@ import contextlib
 import json
 import mmap
 import os
+import signal
 import struct
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from redpoll.supervise.child import Launch, Run, how
 from redpoll.supervise.stderr import BoundedFile, Pump
 from redpoll.supervise.wanted import Want
 
+SAYS_NOTHING = (0, -signal.SIGKILL, -signal.SIGTERM)  # exit statuses
 PAGE = struct.Struct("<QQQQ")  # state, call since (CLOCK_MONOTONIC ns, 0: none), calls, errors
 
 
@@ -123,7 +125,8 @@ class WorkerProcess:
         words = how(status)
         self.note(f"ended: {words}")
         self._file.close()
-        last = self._pump.last_line if status else ""
+        # Who is killed from outside has no last words: whatever it said was about something else.
+        last = self._pump.last_line if status not in SAYS_NOTHING else ""
         self._on_exit(status, f"{words}: {last}" if last else words)
 
 
