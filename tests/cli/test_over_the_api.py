@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from redpoll.cli import watch
@@ -153,6 +155,56 @@ def test_the_plan_is_shown_with_how_long_each_step_takes_at_least(
     assert done.code == 0
     step = next(line for line in done.out.splitlines() if line.strip().startswith("1 "))
     assert step.split() == ["1", "1%", "0", "s", "200", "8", "min"]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        '{"steps": [{"weight": 2}]}',
+        '{"steps": [{"weight": "50%"}, {"weight": "10%"}]}',
+        '{"steps": [{"weight": "lots"}]}',
+        '{"steps": [], "min_requests": 0}',
+        '{"step": [{"weight": "10%"}]}',
+        '{"advance_on": "passed"}',
+        '{"gates": [{"metric": "eror_rate"}]}',
+        '{"strategy": "shadow"}',
+        "[]",
+        "{",
+    ],
+)
+def test_a_plan_is_refused_by_plan_as_by_start(plan: str, night: Serving, redpoll: Run) -> None:
+    """What could not be started is not shown as if it could: the same words, the same code."""
+    shown = redpoll("rollout", "plan", "defects", "--plan", plan)
+    started = redpoll("rollout", "start", "defects", "2.3", "--reason", "new", "--plan", plan)
+    assert shown.code == started.code in (1, 2)
+    said, said_by_start = (
+        [line for line in done.err.splitlines() if not line.startswith(("Usage", "Try"))]
+        for done in (shown, started)
+    )
+    assert said == said_by_start and said and shown.out == ""
+    as_json = redpoll("rollout", "plan", "defects", "--plan", plan, "--json").out
+    assert (
+        as_json
+        == redpoll(
+            "rollout", "start", "defects", "2.3", "--reason", "new", "--plan", plan, "--json"
+        ).out
+    )
+
+
+def test_a_plan_is_shown_as_it_would_be_frozen(night: Serving, redpoll: Run) -> None:
+    """Weights as shares, steps cut at max_weight, gates with their defaults."""
+    plan = '{"steps": [{"weight": "5%", "pause": "manual"}], "gates": [{"metric": "latency"}]}'
+    shown = redpoll("rollout", "plan", "defects", "--plan", plan, "--json").json()["plan"]
+    redpoll("rollout", "start", "defects", "2.3", "--reason", "new", "--plan", plan)
+    assert shown == json.loads(msgspec.json.encode(night.control.asked[-1][1]["plan"]))
+    assert shown["steps"] == [{"weight": 0.05, "pause_s": None}]
+
+
+def test_the_history_of_a_name_that_is_none_is_an_error(night: Serving, redpoll: Run) -> None:
+    """With what was probably meant; not an empty list."""
+    done = redpoll("rollout", "history", "chrun")
+    assert done.code == 1 and done.out == ""
+    assert "Did you mean 'churn" in done.err
 
 
 def test_apply_sends_the_files_path_and_says_each_line(

@@ -247,6 +247,28 @@ def test_the_journal_gives_the_same_decisions_again(story, command: Command) -> 
     assert promoted["by_evidence"] and promoted["agrees"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rollout", "history", "ecko"),
+        ("rollout", "show", "ecko"),
+        ("rollout", "plan", "ecko"),
+        ("rollout", "verify", "ecko"),
+        ("version", "list", "ecko"),
+        ("explain", "ecko"),
+        ("log", "tail", "--model", "ecko"),
+        ("log", "tail", "--follow", "--model", "echo", "--model", "ecko"),
+    ],
+)
+def test_a_model_that_there_is_not_is_an_error_without_a_server_too(
+    words: tuple[str, ...], story, command: Command
+) -> None:
+    """Every reading command: no empty answer that looks like peace, and what was probably meant."""
+    done = command(*words)
+    assert (done.code, done.out) == (1, "")
+    assert "ecko" in done.err and "Did you mean 'echo" in done.err
+
+
 def test_a_changing_command_without_a_server_says_so(story, command: Command) -> None:
     """A rollout cannot be steered where none is served."""
     done = command("rollout", "pause", "echo", "--reason", "nobody is there")

@@ -72,6 +72,24 @@ def test_a_whole_life_by_its_faces(rig):
     asyncio.run(life())
 
 
+def test_decisions_of_a_name_that_is_none_and_a_rollback_to_none_are_told_so(rig):
+    """A typo is no silence, and is not spoken of as a rollout that must be aborted first."""
+
+    async def ask():
+        async with served(rig) as control:
+            for name, near in (("chrun", "churn"), ("churn-9", "churn")):
+                with pytest.raises(RedpollError, match=f"Did you mean '{near}'") as none:
+                    control.decisions(name)
+                assert none.value.code == "RP-400"
+            await control.start_rollout("churn", "v2", reason="try it")
+            assert [d.action for d in control.decisions("churn-1")] == ["start"]
+            error = await refused(control.rollback("churn", to="v22", reason="go back"))
+            assert error.code == "RP-103"
+            assert "it has v1, v2, v3" in error.message and "abort" not in error.message
+
+    asyncio.run(ask())
+
+
 def test_a_stale_page_changes_nothing(rig):
     """RP-401 with what happened meanwhile; the right generation is taken."""
 

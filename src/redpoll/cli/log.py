@@ -13,6 +13,7 @@ from redpoll import facts
 from redpoll.cli.face import Face, with_face
 from redpoll.cli.groups import Commands, OneOf
 from redpoll.cli.output import table
+from redpoll.errors import RedpollError, closest
 
 CELL_WIDTH = 60
 
@@ -67,10 +68,26 @@ def tail(
     """Print the newest facts, oldest first; with --json a JSON object a line."""
     from redpoll.journal.tail import lines
 
+    _check(face, models)
     for line in lines(
         face.data, kinds=kinds or None, models=models or None, last=last, follow=follow
     ):
         print(line if face.out.as_json else _fact_line(json.loads(line)), flush=True)
+
+
+def _check(face: Face, models: tuple[str, ...]) -> None:
+    """RP-102 for a model that is not in the catalog: else its tail is silent for ever."""
+    if not models or not face.data.catalog.is_file():
+        return
+    from redpoll.store.sqlite import SqliteStore
+
+    known = {*SqliteStore(face.data.catalog).read().models, facts.NO_MODEL}
+    for model in models:
+        if model not in known:
+            names = ", ".join(sorted(known - {facts.NO_MODEL})) or "none"
+            raise RedpollError(
+                "RP-102", f"there is no model {model!r}; there are {names}.{closest(model, known)}"
+            )
 
 
 def _cell(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from redpoll.cli.errors import BY_STATE
 from redpoll.cli.face import Face, actor, with_face, with_reason
 from redpoll.cli.groups import Commands, Duration, OneOf
 from redpoll.cli.output import seconds, share, table
+from redpoll.cli.remote import Remote
 from redpoll.cli.rollout_text import line, timeline, whole
 from redpoll.cli.watch import until_done
+from redpoll.client import ClientError
 
 STRATEGIES = ("canary", "shadow", "blue_green")
 
@@ -113,8 +116,11 @@ def history(face: Face, name: str, limit: int) -> None:
 @with_face
 def show_plan(face: Face, model: str, plan: str | None) -> None:
     """Show the plan by which MODEL would move to a new version."""
+    given = plan_of(plan)
     reader = face.reader()
-    said: dict[str, Any] = reader.route(model)["model"]["rollout"] | (plan_of(plan) or {})
+    said: dict[str, Any] = reader.route(model)["model"]["rollout"]
+    if given is not None:
+        said = _as_started(said, given)
     rate = float(reader.model(model)["requests_per_second"])
     face.out.result({"model": model, "plan": said}, _plan_text(said, rate))
     face.out.suggest(f"redpoll rollout start {model} VERSION --reason …")
@@ -149,9 +155,21 @@ def promote(face: Face, target: str, full: bool, reason: str, generation: int | 
 
 
 def _do(face: Face, target: str, name: str, body: dict[str, Any], generation: int | None) -> None:
-    done = face.server().act(target, name, body | {"actor": actor()}, generation)
-    face.out.result(done, line(done))
+    server = face.server()
+    done = server.act(target, name, body | {"actor": actor()}, generation)
+    face.out.result(done, line(done | _decided(server, done["id"])))
     _suggest_for(face, done)
+
+
+def _decided(server: Remote, rollout_id: str) -> dict[str, Any]:
+    """The newest Decision's sentence, which says more than where the rollout is now.
+
+    Such as that a promotion ended a pause. What was done is done: if this cannot be read, it is left.
+    """
+    with contextlib.suppress(ClientError):
+        for decision in server.decisions(rollout_id, 1):
+            return {"sentence": decision["sentence"]}
+    return {}
 
 
 def _suggest_for(face: Face, found: dict[str, Any]) -> None:
@@ -180,6 +198,19 @@ def plan_of(given: str | None) -> dict[str, Any] | None:
     if not isinstance(plan, dict):
         raise click.UsageError('--plan must be an object such as {"min_requests": 500}')
     return plan
+
+
+def _as_started(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The plan as a start would freeze it, or the very error that the start would give."""
+    import msgspec
+
+    from redpoll.catalog import Plan
+    from redpoll.config import plan_from
+    from redpoll.rollout.plan import check
+
+    plan = plan_from(given, msgspec.convert(base, Plan))
+    check(plan)
+    return dict(msgspec.to_builtins(plan))
 
 
 def _plan_text(plan: dict[str, Any], rate: float) -> str:

@@ -45,6 +45,21 @@ def rollout(engine: Engine, name: str) -> tuple[ModelState, RolloutState]:
     raise RedpollError("RP-400", f"There is no rollout {name!r}.{closest(name, [*known, *states])}")
 
 
+def known(engine: Engine, name: str) -> None:
+    """RP-400 where ``name`` is neither a model nor a rollout: nothing was decided about it, ever."""
+    models = {one.name for _, one in engine.models()} | set(engine.states)
+    if name in models:
+        return
+    state = engine.states.get(name.rpartition("-")[0])
+    if state is None or state.find(name) is None:
+        rollouts = [one.rollout.id for one in engine.states.values() if one.rollout]
+        raise RedpollError(
+            "RP-400",
+            f"There is no model and no rollout {name!r}; there are"
+            f" {', '.join(sorted(models)) or 'no models yet'}.{closest(name, [*models, *rollouts])}",
+        )
+
+
 def current(engine: Engine, name: str, generation: int | None) -> ModelState:
     """A model's state; RP-401 where it is not of the generation that the asker saw."""
     state = engine.state(name)

@@ -112,10 +112,16 @@ class Control:
         return render.rollout_view(self.engine, *asking.rollout(self.engine, name))
 
     def decisions(self, name: str | None = None, limit: int = 50) -> tuple[DecisionView, ...]:
-        """The newest Decisions of a rollout, of a model, or of all, newest first."""
+        """The newest Decisions of a rollout, of a model, or of all, newest first.
+
+        RP-400 where there is neither a model nor a rollout of that name.
+        """
         kept = self.engine.decisions
         whole = len(kept) < DECISIONS_KEPT
-        return timeline.newest(kept, whole, self.engine.journal, name, limit)
+        found = timeline.newest(kept, whole, self.engine.journal, name, limit)
+        if not found and name is not None:
+            asking.known(self.engine, name)
+        return found
 
     def curve(self, rollout_id: str) -> tuple[EvidencePoint, ...]:
         """How each gate's evidence came to where it is, in order of time."""

@@ -72,6 +72,9 @@ class FakeReads:
     def decisions(self, name: str | None = None, limit: int = 50) -> tuple[DecisionView, ...]:
         """The newest Decisions of a rollout, of a model, or of all, newest first."""
         mine = [d for d in self.log if name in (None, d.model, d.subject_id)]
+        if not mine and name is not None and name not in {*self.models, *self.by_id}:
+            near = closest(name, [*self.models, *self.by_id])
+            raise RedpollError("RP-400", f"There is no model and no rollout {name!r}.{near}")
         return tuple(reversed(mine[-limit:]))
 
     def curve(self, rollout_id: str) -> tuple[EvidencePoint, ...]:
