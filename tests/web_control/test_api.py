@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import redpoll.config
 from redpoll.errors import CATALOG, RedpollError
 from redpoll.views import RolloutView
 from redpoll.web.openapi import document
@@ -207,6 +210,24 @@ def test_a_file_is_applied(client, control, tmp_path):
     assert answer.json()["lines"][0]["sentence"] == "churn: nothing to do"
     assert control.asked[-1][1]["dry_run"] is True
     assert client.post("/api/v1/apply", {"path": str(tmp_path)}).status == 200
+
+
+def test_while_a_file_is_read_the_loop_goes_on(client, tmp_path, monkeypatch):
+    """A slow disk holds up one apply, not the pages, nor what decides about rollouts."""
+    read, asked, answered = redpoll.config.load, threading.Event(), threading.Event()
+
+    def slow(*arguments, **options):
+        asked.set()
+        assert answered.wait(20), "nobody else was answered meanwhile"
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(redpoll.config, "load", slow)
+    with ThreadPoolExecutor(1) as pool:
+        applied = pool.submit(client.post, "/api/v1/apply", {"path": str(config(tmp_path))})
+        assert asked.wait(10)
+        assert client.get("/healthz").status == 200
+        answered.set()
+        assert applied.result(20).status == 200
 
 
 def test_a_bad_file_is_refused_with_all_its_problems(client, tmp_path):

@@ -74,7 +74,7 @@ def apply_to_files(data: DataDir, path: Path, actor: str, dry_run: bool) -> list
         configuration.load(path)  # a file with errors leaves no folder behind
 
     async def applied(control: Control) -> list[dict[str, Any]]:
-        config = applying.load(control, path)
+        config = await applying.load(control, path)
         return list(_plain(await control.apply(config, actor=actor, dry_run=dry_run)))
 
     return list(_with_control(data, applied))

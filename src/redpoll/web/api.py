@@ -267,7 +267,9 @@ class Api:
             raise RedpollError("RP-101", "'dry_run' must be true or false.")
         path = applying.checked(text(body, "path", wanted=True))
         lines = await self.control.apply(
-            applying.load(self.control, path), actor=actor_of(request, body), dry_run=dry_run
+            await applying.load(self.control, path),
+            actor=actor_of(request, body),
+            dry_run=dry_run,
         )
         return reply({"lines": lines})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from redpoll.control.service import Control
 
 
-def load(control: Control, path: Path) -> Config:
+async def load(control: Control, path: Path) -> Config:
     """Read a file; model files whose copies are kept already may be gone from where they were.
 
+    In a thread: a slow disk, or a file of many models, must not hold up the loop that decides.
     Raises ``ConfigError`` (RP-001) with everything that is wrong.
     """
     stored = {
@@ -26,7 +28,7 @@ def load(control: Control, path: Path) -> Config:
         for version in model.versions
         if version.get("fingerprint")
     }
-    return config.load(path, stored=stored)
+    return await asyncio.to_thread(config.load, path, stored=stored)
 
 
 def checked(given: str) -> Path:

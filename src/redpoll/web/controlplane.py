@@ -68,7 +68,7 @@ class Applier:
         """Apply it now; a bad file is logged with all its errors, and what was applied stays."""
         async with self._lock:
             try:
-                config = applying.load(self.control, self.path)
+                config = await applying.load(self.control, self.path)
                 for line in await self.control.apply(config, actor=self.path.name):
                     log.info("%s", line.sentence)
             except RedpollError as error:
