@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -113,7 +116,59 @@ SYNTAX = [
 ]
 
 
-@pytest.mark.parametrize(("line", "says"), SYNTAX, ids=[line for line, _ in SYNTAX])
+SYNTAX += [
+    ("live: v1", 'write live = "v1"'),
+    ('live = "v1" v2', "follows the string of live: v2"),
+    ("live = \u201cv1\u201d", 'write straight ones: live = "v1"'),
+    ("share = .5", "digits on both sides of a point"),
+    ("day = 2026-13-45", 'a string: day = "2026-13-45"'),
+    ("steps = [{weight = 10%}]", 'write weight = "10%"'),
+    ('path = "C:\\q"', "two backslashes for one"),
+    ("\x0c", "\\x0c"),
+    ("n = " + "9" * 5000, "5000 digits is too large"),
+    ("a = " + "[" * 900, "nested too deeply"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("steps = [\n1,\n\n", 1, "the array of steps is not closed; end it with ]"),
+        ("pool = {idle = 1,\n", 1, "table of pool is not closed; end it with }"),
+        ('\nnote = """\nwords\nmore\n', 2, 'the string of note is not closed; end it with """'),
+        ("\nfiles = [\n'a'\n'b'\n]\n", 4, "the array of files, begun in line 2, is not closed"),
+        ("files = [\n'a',\n[models.c]\n", 3, "end it with ]"),
+    ],
+)
+def test_what_is_left_open_is_named_with_the_line_where_it_began(text, line, says) -> None:
+    """Not the end of the file, where it is noticed and where nothing can be seen."""
+    found = problems(text)[0]
+    assert says in found.message and found.line == line, found
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_slip_in_a_file_names_its_line_and_what_to_write(data) -> None:
+    """A piece of a good file lost, or some signs put in: never an empty reason, never no place."""
+    text = f'{MODEL}live = "v1"\n[models.c.rollout]\nsteps = [\n  {{weight = "1%"}},\n]\n'
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, min(len(text), start + 6)))
+    signs = data.draw(st.text(st.sampled_from("[]{}=\"',.:#%\\\n\x00 a1é\u201c"), max_size=4))
+    broken = text[:start] + signs + text[end:]
+    try:
+        tomllib.loads(broken)
+    except ValueError:
+        found = [one for one in problems(broken) if not one.key]
+        assert found
+        for one in found:
+            assert one.file and 1 <= one.line <= broken.count("\n") + 1
+            assert re.search(
+                r"write |end it with .|keep one of them|leave the key out", one.message
+            )
+            assert not re.search(r"no TOML: *;", one.message)
+
+
+@pytest.mark.parametrize(("line", "says"), SYNTAX, ids=[line[:40] for line, _ in SYNTAX])
 def test_a_line_that_is_no_toml_says_what_to_write(line: str, says: str) -> None:
     """Its number, and the words as they should be."""
     found = problems(f"{MODEL}\n{line}\n")
