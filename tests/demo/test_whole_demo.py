@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,54 @@ def test_the_good_version_is_promoted_and_the_bad_one_rolled_back(tmp_path: Path
         capture_output=True, text=True, timeout=120, env=environment, check=False,
     )  # fmt: skip
     assert again.returncode == 0, again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "number", "whole_group", "code", "said"),
+    [
+        ("Training", signal.SIGINT, True, 130, "Ctrl-C: ending before the end"),
+        ("redpoll serve is up", signal.SIGTERM, False, 143, "SIGTERM: ending before the end"),
+    ],
+)
+def test_ended_from_outside_it_takes_its_server_along(
+    tmp_path: Path, words: str, number: int, whole_group: bool, code: int, said: str
+) -> None:
+    """In order: the reason in a line, no traceback, the signal's exit code, no process left."""
+    folder, told = tmp_path / "demo", tmp_path / "told"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("REDPOLL_")}
+    with told.open("wb") as stream:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "redpoll", "demo", "--fast", "--folder", str(folder)],
+            stdout=stream, stderr=stream, env=environment, start_new_session=True,
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + LIMIT_S / 4
+        while words not in told.read_text() and demo.poll() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        assert demo.poll() is None and words in told.read_text(), told.read_text()
+        (os.killpg if whole_group else os.kill)(demo.pid, number)
+        assert demo.wait(60) == code, told.read_text()
+    finally:
+        demo.kill()
+        demo.wait()
+    assert said in told.read_text() and "Traceback" not in told.read_text()
+    log = folder / "serve.log"
+    assert "Traceback" not in (log.read_text() if log.exists() else "")
+    end = time.monotonic() + 5.0
+    while left := _running(str(folder)):
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+
+
+def _running(words: str) -> list[str]:
+    """Command lines of processes that name this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if words in line:
+            found.append(line)
+    return found

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 
 from redpoll.cli.errors import FAILED, OK
 from redpoll.cli.face import Face, with_face
 from redpoll.cli.groups import OneOf
+
+TERMINATED = "SIGTERM"
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(TERMINATED)
 
 
 @click.command()
@@ -29,7 +37,8 @@ def demo(
 ) -> int:
     """See the whole way on real data: train, serve, roll out, promote, roll back.
 
-    Ends with exit code 1 if the good version was not promoted or a bad one not rolled back.
+    Ends with exit code 1 if the good version was not promoted or a bad one not rolled back. Ctrl-C
+    and SIGTERM drain the server first (130 and 143; with --keep-serving, once the story was told, 0).
     """
     from redpoll.demo.run import REQUESTS_PER_SECOND, Options, run
 
@@ -41,9 +50,13 @@ def demo(
         requests_per_second=rate or REQUESTS_PER_SECOND,
     )
     # Ended from outside, it takes its server along, in order.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         story = run(options, face.out.say)
+    except KeyboardInterrupt as asked:
+        if asked.args == (TERMINATED,):
+            return 128 + signal.SIGTERM
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
     lines = [f"{ending.rollout}: {ending.sentence}" for ending in story.acts]

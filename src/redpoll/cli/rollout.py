@@ -150,7 +150,10 @@ for _name, _what in {
 @with_reason
 @with_face
 def promote(face: Face, target: str, full: bool, reason: str, generation: int | None) -> None:
-    """Go on to the plan's next step, now."""
+    """Go on to the plan's next step, now.
+
+    A paused rollout is resumed by it, and the decision says what it was held for.
+    """
     _do(face, target, "promote", {"reason": reason, "full": full}, generation)
 
 

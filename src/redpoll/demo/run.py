@@ -56,19 +56,28 @@ class Story:
 
 
 def run(options: Options, write: Callable[[str], None]) -> Story:
-    """Play the demo, narrating to ``write``; ``RedpollError`` RP-604 where it cannot be played."""
+    """Play the demo, narrating to ``write``; ``RedpollError`` RP-604 where it cannot be played.
+
+    A ``KeyboardInterrupt`` (its first argument: what it was, by default Ctrl-C) ends it in order: the
+    server drains. While it only keeps serving that is the story's end, before it is raised on.
+    """
     narrator = Narrator(write)
     train_file, held_out_file = adult.files()
     folder = make_folder(options.folder)
     write(f"redpoll demo: everything happens on this machine, in {folder}")
-    train, held_out = adult.read(train_file), adult.read(held_out_file)
-    _train(narrator, folder, train, held_out)
-    config = models.write_config(folder, min_requests=120 if options.fast else 150)
-    server = DemoServer(config)
+    server = None
     try:
+        train, held_out = adult.read(train_file), adult.read(held_out_file)
+        _train(narrator, folder, train, held_out)
+        config = models.write_config(folder, min_requests=120 if options.fast else 150)
+        server = DemoServer(config)
         return _serve(options, narrator, server, held_out)
+    except KeyboardInterrupt as asked:
+        narrator.say(f"{_signal(asked)}: ending before the end; what there is stays in {folder}.")
+        raise
     finally:
-        server.stop()
+        if server is not None:
+            server.stop()
 
 
 def _train(
@@ -160,8 +169,12 @@ def _keep_serving(narrator: Narrator, server: DemoServer) -> None:
     try:
         while server.running:
             time.sleep(0.5)
-    except KeyboardInterrupt:
-        narrator.say("Ctrl-C: ending.")
+    except KeyboardInterrupt as asked:
+        narrator.say(f"{_signal(asked)}: ending.")
+
+
+def _signal(asked: KeyboardInterrupt) -> str:
+    return str(asked.args[0]) if asked.args else "Ctrl-C"
 
 
 def _explore(narrator: Narrator, folder: Path) -> None:
