@@ -269,15 +269,18 @@ def test_outcomes_are_taken_as_an_object_or_line_by_line(tmp_path: Path) -> None
     run(go)
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "text/plain;charset=UTF-8", "application/json", ""])
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "text/plain;charset=UTF-8", "application/json", "application/x-www-form-urlencoded", ""],
+)  # fmt: skip
 def test_a_beacons_plain_text_is_read_as_json(tmp_path: Path, kind: str) -> None:
-    """What navigator.sendBeacon sends; forms are not read."""
+    """What navigator.sendBeacon and `curl -d` send; forms in parts are not read."""
 
     async def go() -> None:
         plane = Plane(tmp_path)
         more = {"content_type": kind} if kind else {}
         assert (await plane.ask("POST", "/v1/outcomes", line(), **more)).status == 202
-        form = "application/x-www-form-urlencoded"
+        form = "multipart/form-data; boundary=x"
         assert (await plane.ask("POST", "/v1/outcomes", line(), content_type=form)).status == 415
         for empty in (b"", b"\n\n"):
             assert (await plane.ask("POST", "/v1/outcomes", empty)).status == 400

@@ -16,10 +16,13 @@ from msgspec import Raw
 
 from redpoll.errors import RedpollError, closest
 from redpoll.tensors.datatypes import KINDS, AnyTensor, Tensor
+from redpoll.tensors.malformed import reason
 
 ID_CHARACTERS_MAX = 512
 _TOKEN = re.compile(rb"[-+]?\b(?:NaN|Infinity|nan|inf|undefined|None)\b")
+_TOKEN_AT = re.compile(r"invalid (?:character|number) \(byte (\d+)\)")
 _SHOWN = 40
+SHAPE = '{"inputs": [{"name", "shape", "datatype", "data"}, …]}'
 
 
 class Infer(msgspec.Struct, gc=False):
@@ -82,28 +85,37 @@ class _Wanted(msgspec.Struct):
 _wanted = msgspec.json.Decoder(list[_Wanted])
 
 
-def document(body: bytes) -> Any:
-    """A JSON body, decoded. RP-101 says where it breaks; numbers too large for a float are 400."""
+def document(body: bytes, shape: str = SHAPE) -> Any:
+    """A JSON body, decoded. RP-101 says where it breaks; numbers too large for a float are 400.
+
+    ``shape``: what to send, for who sent nothing.
+    """
     try:
         return msgspec.json.decode(body)
-    except RecursionError:
-        raise _malformed("it is nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise _malformed(f"it is not UTF-8: {error.reason} at byte {error.start}") from None
     except msgspec.ValidationError as error:
         place = str(error).partition(" - at ")[2].strip("`")
         raise _wrong(
             f"a number is too large for a float{f' at {place}' if place else ''}; send null for a "
             "missing number, or binary tensors"
         ) from None
-    except msgspec.DecodeError as error:
-        token = _TOKEN.search(body)
-        if token is not None:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        token = _token(body, str(error))
+        if token:
             raise _wrong(
-                f"the token {token.group().decode()} is not JSON; send null for a missing number, "
-                "or binary tensors"
+                f"the token {token} is not JSON; send null for a missing number, or binary tensors"
             ) from None
-        raise _malformed(str(error).removeprefix("JSON is malformed: ")) from None
+        why = reason(body, error)
+        raise _malformed(why if body.strip() else f"{why}; send {shape}") from None
+
+
+def _token(body: bytes, said: str) -> str:
+    """The word for a missing or infinite number at which the decoder stopped, or nothing."""
+    place = _TOKEN_AT.search(said)
+    if place is None:
+        return ""
+    at = int(place.group(1))
+    found = _TOKEN.search(body, max(0, at - 4), at + 10)
+    return found.group().decode() if found is not None else ""
 
 
 def _read_slowly(body: bytes) -> Infer:
@@ -115,7 +127,7 @@ def _read_slowly(body: bytes) -> Infer:
     if "inputs" not in found:
         hint = closest("inputs", [str(key) for key in found])
         raise _malformed(
-            'there is no `inputs`; send {"inputs": [{"name", "shape", "datatype", "data"}, …]}',
+            f"there is no `inputs`; send {SHAPE}",
             hint and f" There is a key {hint.split(chr(39))[1]!r}.",
         )
     if not isinstance(inputs, list):

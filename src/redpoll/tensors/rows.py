@@ -33,7 +33,7 @@ class Rows(msgspec.Struct):
 
 def read(body: bytes, declared: Mapping[str, str]) -> Rows:
     """Read a body: RP-101 where it is neither a row nor rows, RP-107 where a number is too large."""
-    found = document(body)
+    found = document(body, SHAPE)
     if not isinstance(found, dict):
         raise _malformed(f"send {SHAPE}, not {'a list' if isinstance(found, list) else 'a value'}")
     number = None

@@ -12,6 +12,7 @@ from starlette.routing import Route as WebRoute
 from redpoll import config
 from redpoll.catalog import Plan
 from redpoll.errors import RedpollError, closest
+from redpoll.tensors.malformed import reason
 from redpoll.web import applying, events, openapi
 from redpoll.web.access import viewer_of
 
@@ -74,9 +75,10 @@ async def body_of(request: Request, allowed: tuple[str, ...]) -> dict[str, Any]:
     raw = await request.body()
     try:
         body = msgspec.json.decode(raw) if raw.strip() else {}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = reason(raw, error)
         raise RedpollError(
-            "RP-101", f'The body is no JSON: {error}; send an object such as {{"reason": "…"}}.'
+            "RP-101", f'The body is no JSON: {why}. Send an object such as {{"reason": "…"}}.'
         ) from error
     if not isinstance(body, dict):
         raise RedpollError("RP-101", 'The body must be a JSON object such as {"reason": "…"}.')

@@ -1,4 +1,8 @@
-"""``POST /v1/outcomes``: one JSON object, or NDJSON lines; 202 with an error for each bad line."""
+"""``POST /v1/outcomes``: one JSON object, or NDJSON lines; 202 with an error for each bad line.
+
+The body counts, not the content type that senders put on it: beacons say ``text/plain``, and
+``curl -d`` says ``application/x-www-form-urlencoded``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ import msgspec
 
 from redpoll.errors import RedpollError
 from redpoll.gateway.outcomes import Filed
+from redpoll.tensors.malformed import reason
 
-_NOT_JSON = (b"multipart/", b"application/x-www-form-urlencoded")
+_NOT_JSON = b"multipart/"
 _decoder = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 
@@ -24,7 +29,8 @@ def take(
     """
     if content_type.lower().startswith(_NOT_JSON):
         raise RedpollError(
-            "RP-111", "Forms are not read here; send JSON, or NDJSON with one outcome a line."
+            "RP-111",
+            "Forms in parts are not read here; send JSON, or NDJSON with one outcome a line.",
         )
     filed: list[Filed] = []
     errors: list[tuple[int, RedpollError]] = []
@@ -54,7 +60,7 @@ def _document(line: bytes) -> Any:
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RedpollError("RP-101", f"The line is no JSON: {error}.") from None
+        raise RedpollError("RP-101", f"The line is no JSON: {reason(line, error)}.") from None
 
 
 def receipt(accepted: int, errors: list[tuple[int, RedpollError]]) -> bytes:
