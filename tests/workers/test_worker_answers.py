@@ -57,6 +57,26 @@ def test_a_declared_json_output_is_written_as_text() -> None:
     assert sent(value, declared="json")[2] == ['{"a": [1]}', '{"b": 2}']
 
 
+@pytest.mark.parametrize(
+    ("value", "declared", "datatype", "data"),
+    [
+        ([True, False], "int", "INT64", [1, 0]),
+        ([1.0, 0.0], "int", "INT64", [1, 0]),
+        ([1.5, 0.0], "int", "FP64", [1.5, 0.0]),
+        ([np.nan, 0.0], "int", "FP64", [None, 0.0]),
+        ([1e300, 0.0], "int", "FP64", [1e300, 0.0]),
+        ([1, 0], "bool", "BOOL", [True, False]),
+        ([2, 0], "bool", "INT64", [2, 0]),
+        (["yes", "no"], "int", "BYTES", ["yes", "no"]),
+    ],
+)
+def test_a_class_is_sent_as_its_positive_one_where_that_loses_nothing(
+    value: list[Any], declared: str, datatype: str, data: list[Any]
+) -> None:
+    """A model that returns ``share > 0.5`` answers 1 where ``positive = 1``."""
+    assert sent(np.array(value), declared=declared) == (datatype, [2], data)
+
+
 def test_matrices_keep_their_shape_and_columns_lose_the_one() -> None:
     """[n, 1] is a column; [n, k] is sent flat with its shape."""
     assert sent(np.array([[1.0], [2.0]]))[1] == [2]

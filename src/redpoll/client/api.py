@@ -78,6 +78,10 @@ class Client:
         ``unit`` decides the arm while a rollout runs (the same unit, the same arm). ``version``
         asks that version by name: such an answer is never evidence. ``deadline_ms`` counts from
         the request's arrival.
+
+        A value that is missing is None. A float NaN is sent as null too, for JSON has no NaN: the
+        model gets NaN back in a float column, None in one of categories or texts. Infinities are
+        refused (``ClientError``).
         """
         path = f"/predict/{quote(model, safe='')}"
         if version is not None:

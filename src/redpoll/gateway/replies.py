@@ -11,9 +11,9 @@ from redpoll import capture
 from redpoll.errors import RedpollError
 from redpoll.gateway.call import OIP, Call, error_body
 from redpoll.gateway.lanes import Lane
+from redpoll.gateway.metadata import answered
 from redpoll.tensors import columns, rows
 from redpoll.tensors.columns import Columns
-from redpoll.tensors.datatypes import datatype_of
 
 JSON = b"content-type: application/json\r\n"
 EXCERPT_BYTES = 4096  # of an answer that could not be read
@@ -117,12 +117,9 @@ def empty(call: Call, lane: Lane) -> Verdict:
         document["id"] = call.request_id
     tensors = []
     if output is not None:
-        kinds = {output.name: datatype_of(output.type)}
-        if output.score:
-            kinds[output.score] = "FP64"
         tensors = [
             {"name": name, "shape": [0], "datatype": kind, "data": []}
-            for name, kind in kinds.items()
+            for name, kind in answered(output, lane).items()
             if call.wanted is None or name in call.wanted
         ]
     body = _encode(document | {"outputs": tensors})

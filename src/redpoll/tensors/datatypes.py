@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta, Raw
 
+from redpoll.catalog import Output
+
 Size = Annotated[int, Meta(ge=0, le=2**40)]
 
 
@@ -159,6 +161,19 @@ _TAKEN = {"float": ("float", "int"), "int": ("int",), "bool": ("bool",)}
 def datatype_of(declared: str) -> str:
     """The datatype of a declared type: ``int`` -> ``INT64``, ``category`` -> ``BYTES``."""
     return _WIRE.get(declared, "BYTES")
+
+
+def datatypes_of(output: Output) -> dict[str, str]:
+    """The datatypes of a declared output and its score, by name.
+
+    ``binary`` is what its ``positive`` class is (``positive = 1``: INT64); without one, BYTES.
+    """
+    kind = datatype_of(output.type)
+    if output.type == "binary" and output.positive is not None:
+        positive = type(output.positive)
+        kind = {bool: "BOOL", int: "INT64", float: "FP64"}.get(positive, "BYTES")
+    score = {output.score: "FP64"} if output.score else {}
+    return {output.name: kind, **score}
 
 
 def taken_for(declared: str) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ import redpoll
 from redpoll.errors import RedpollError, closest
 from redpoll.gateway.choice import named, no_live
 from redpoll.gateway.lanes import Lane, Served
-from redpoll.tensors.datatypes import datatype_of
+from redpoll.gateway.metadata import said_by
+from redpoll.tensors.datatypes import datatype_of, datatypes_of
 
 encode = msgspec.json.Encoder().encode
 
@@ -66,7 +67,7 @@ def metadata(served: Served, lane: Lane | None) -> bytes:
         "inputs": [],
         "outputs": [],
     }
-    backend = _said_by(lane)
+    backend = said_by(lane)
     if model.tensor is not None:
         shape = [-1, len(model.tensor.columns)]
         inside = [model.inputs.get(name) for name in model.tensor.columns]
@@ -83,19 +84,8 @@ def metadata(served: Served, lane: Lane | None) -> bytes:
     if backend.get("outputs"):
         document["outputs"] = backend["outputs"]
     elif model.output is not None:
-        kinds_out = {model.output.name: datatype_of(model.output.type)}
-        if model.output.score:
-            kinds_out[model.output.score] = "FP64"
         document["outputs"] = [
-            {"name": name, "datatype": kind, "shape": [-1]} for name, kind in kinds_out.items()
+            {"name": name, "datatype": kind, "shape": [-1]}
+            for name, kind in datatypes_of(model.output).items()
         ]
     return encode(document)
-
-
-def _said_by(lane: Lane | None) -> dict[str, Any]:
-    raw = lane.backend.metadata() if lane is not None else b""
-    try:
-        said = msgspec.json.decode(raw) if raw else {}
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return said if isinstance(said, dict) else {}

@@ -23,10 +23,11 @@ def encode(
     rows: int,
     types: Mapping[str, str],
 ) -> bytes:
-    """Encode an answer. ``types``: declared type by name, for the outputs that have one.
+    """Encode an answer. ``types``: type by name, for the outputs that have one.
 
-    A NaN or infinity becomes null. Raises :class:`BadAnswer` where an output has not ``rows`` rows
-    or holds what no tensor can.
+    ``float`` and ``json`` as declared; ``int`` or ``bool`` for a class that has such labels. A NaN
+    or infinity becomes null. Raises :class:`BadAnswer` where an output has not ``rows`` rows or
+    holds what no tensor can.
     """
     tensors = [_tensor(name, value, rows, types.get(name)) for name, value in outputs.items()]
     document = {**head, "outputs": tensors}
@@ -43,12 +44,11 @@ def encode(
         return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
 
 
-def empty(head: dict[str, Any], types: Mapping[str, str]) -> bytes:
-    """Encode the answer to no rows: the declared outputs, with nothing in them."""
-    datatypes = {"float": "FP64"}
+def empty(head: dict[str, Any], datatypes: Mapping[str, str]) -> bytes:
+    """Encode the answer to no rows: the outputs that are known, with nothing in them."""
     tensors = [
-        {"name": name, "shape": [0], "datatype": datatypes.get(kind, "BYTES"), "data": []}
-        for name, kind in types.items()
+        {"name": name, "shape": [0], "datatype": kind, "data": []}
+        for name, kind in datatypes.items()
     ]
     return json.dumps({**head, "outputs": tensors}).encode()
 
@@ -68,10 +68,29 @@ def _tensor(name: Any, value: Any, rows: int, declared: str | None) -> dict[str,
     if shape[1:] == [1]:
         shape = shape[:1]
     flat = array.reshape(-1)
+    kind, data = _data(name, _declared(name, flat, declared), declared)
+    return {"name": name, "shape": shape, "datatype": kind, "data": data}
+
+
+def datatype(name: str, array: Array, declared: str | None) -> str:
+    """The datatype that such values are sent in. Raises :class:`BadAnswer` where in none."""
+    return _data(name, _declared(name, array.reshape(-1), declared), declared)[0]
+
+
+def _declared(name: str, flat: Array, declared: str | None) -> Array:
+    """Give values the type that is declared for them, where that loses nothing."""
+    kind = flat.dtype.kind
     if declared == "float":
-        flat = _floats(name, flat)
-    datatype, data = _data(name, flat, declared)
-    return {"name": name, "shape": shape, "datatype": datatype, "data": data}
+        return _floats(name, flat)
+    if declared == "int" and (kind == "b" or (kind == "f" and _all_whole(flat))):
+        return flat.astype(np.int64)
+    if declared == "bool" and kind in "iuf" and bool(((flat == 0) | (flat == 1)).all()):
+        return flat.astype(np.bool_)
+    return flat
+
+
+def _all_whole(flat: Array) -> bool:
+    return bool(((flat == np.floor(flat)) & (np.abs(flat) <= 2.0**53)).all())
 
 
 def _floats(name: str, flat: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .answers import BadAnswer
+from .answers import BadAnswer, datatype
 from .tensors import BadRequest, Call, Declared, near
 
 Array = Any
@@ -31,19 +31,35 @@ class Output(NamedTuple):
 
     @property
     def types(self) -> dict[str, str]:
-        """Declared type by output name."""
+        """Type by output name; ``binary`` is ``int`` or ``bool`` where ``positive`` is one."""
+        kind = self.type
+        if kind == "binary" and isinstance(self.positive, int):
+            kind = "bool" if isinstance(self.positive, bool) else "int"
         score = {self.score: "float"} if self.score else {}
-        return {self.name: self.type, **score}
+        return {self.name: kind, **score}
+
+    @property
+    def datatypes(self) -> dict[str, str]:
+        """Datatype by output name."""
+        kinds = {"float": "FP64", "int": "INT64", "bool": "BOOL"}
+        if isinstance(self.positive, float):
+            kinds["binary"] = "FP64"
+        return {name: kinds.get(kind, "BYTES") for name, kind in self.types.items()}
 
 
 class Model:
     """A loaded model: what it declares, and :meth:`predict`."""
 
     def __init__(
-        self, declared: Declared, types: dict[str, str], ask: Callable[[Call], Mapping[str, Any]]
+        self,
+        declared: Declared,
+        types: dict[str, str],
+        ask: Callable[[Call], Mapping[str, Any]],
+        datatypes: dict[str, str] | None = None,
     ) -> None:
         self.declared = declared
-        self.types = types  # declared type by output name; {} where nothing is declared
+        self.types = types  # type by output name; {} where nothing is declared
+        self.datatypes = datatypes or {}  # of outputs, by name, as far as it is known beforehand
         self._ask = ask
 
     def predict(self, call: Call) -> Mapping[str, Any]:
@@ -103,7 +119,9 @@ def _load_python(target: str, declared: Declared, output: Output | None) -> Mode
             f"{target}() returned {type(predict).__name__}; it must return a function "
             "predict(columns: dict[str, ndarray]) -> dict[str, ndarray]"
         )
-    return Model(declared, output.types if output else {}, lambda call: predict(call.columns))
+    if output is None:
+        return Model(declared, {}, lambda call: predict(call.columns))
+    return Model(declared, output.types, lambda call: predict(call.columns), output.datatypes)
 
 
 def _load_sklearn(path: str, name: str, declared: Declared, output: Output | None) -> Model:
@@ -128,7 +146,9 @@ def _load_sklearn(path: str, name: str, declared: Declared, output: Output | Non
         )
     frame = _frame_maker(columns, declared.inputs) if columns else _matrix_maker(declared, count)
     ask = _answers(estimator, output, name)
-    return Model(declared, output.types if output else {}, lambda call: ask(frame(call)))
+    types = output.types if output else {}
+    known = _datatypes(estimator, output)
+    return Model(declared, types, lambda call: ask(frame(call)), known)
 
 
 def _unpickle(path: str, name: str) -> Any:
@@ -263,6 +283,22 @@ def _answers(estimator: Any, output: Output | None, name: str) -> Callable[[Any]
         return {label: found, score: share}
 
     return ask
+
+
+def _datatypes(estimator: Any, output: Output | None) -> dict[str, str]:
+    """The datatypes of the answers: a classifier gives back the labels that it was fitted on."""
+    known = output.datatypes if output else {}
+    classes = getattr(estimator, "classes_", None)
+    if not isinstance(classes, np.ndarray) or classes.ndim != 1:
+        return known  # no classifier, or one of several labels at once
+    label = output.name if output else "prediction"
+    try:
+        known = {**known, label: datatype(label, classes, output.types[label] if output else None)}
+    except BadAnswer:
+        return known  # its answers will say what is wrong with them
+    if output is None and hasattr(estimator, "predict_proba") and len(classes) == 2:
+        known["probability"] = "FP64"
+    return known
 
 
 def _positive(classes: list[Any], output: Output | None) -> int | None:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+LINE_MAX = 300  # characters of an exception, where it is part of a sentence
 LIBRARIES = ("numpy", "sklearn", "pandas", "scipy", "joblib", "lightgbm", "xgboost", "torch")
 
 # The status page, shared with the supervisor: state, when the present call began (CLOCK_MONOTONIC,
@@ -114,8 +115,21 @@ def mask(text: str, secrets: Iterable[tuple[str, Any]]) -> str:
 
 
 def failure(error: BaseException) -> str:
-    """``KeyError: 'plan'``: the one line that a client is told."""
-    return traceback.format_exception_only(type(error), error)[-1].strip()[:2000]
+    """``KeyError: 'plan'``: the type and the first line of what it says, of at most 300 characters.
+
+    The rest (scikit-learn writes essays) is in the traceback.
+    """
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    try:
+        said = str(error)
+    except Exception:
+        said = "(it cannot say what is wrong)"
+    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
+    text = f"{name}: {line}" if line else name
+    return text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…"
 
 
 def trace(error: BaseException) -> str:

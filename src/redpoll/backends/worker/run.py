@@ -18,6 +18,7 @@ from .server import HttpRequest, Reply, Server, bind, document
 
 PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/infer|/ready)?/?\Z")
 FAILED_TO_LOAD = 3  # exit status
+COLUMNS_SHOWN = 5
 
 
 class Worker:
@@ -71,7 +72,7 @@ class Worker:
             if call.id is not None:
                 head["id"] = call.id
             if call.rows == 0:
-                return Reply(200, answers.empty(head, model.types))
+                return Reply(200, answers.empty(head, model.datatypes))
             outputs = model.predict(call)
             return Reply(200, answers.encode(head, outputs, call.rows, model.types))
         except tensors.BadRequest as error:
@@ -85,7 +86,7 @@ class Worker:
             line = self._mask(observe.failure(error), call)
             trace = self._mask(observe.trace(error), call)
             observe.complain(f"prediction {_prediction(request)} failed: {line}", trace)
-            return _error(500, "RP-200", line)
+            return _error(500, "RP-200", line + _missing(line, call))
         finally:
             self.page.idle()
 
@@ -100,7 +101,9 @@ class Worker:
     def _metadata(self) -> dict[str, Any]:
         kinds = {"int": "INT64", "float": "FP64", "bool": "BOOL"}
         declared, output = models.declarations(self.spec["model"])
-        types = output.types if output else {}
+        datatypes = output.datatypes if output else {}
+        if self.model is not None:
+            datatypes = self.model.datatypes
         return {
             "name": self.name,
             "versions": [self.version],
@@ -110,10 +113,23 @@ class Worker:
                 for name, kind in declared.inputs.items()
             ],
             "outputs": [
-                {"name": name, "datatype": kinds.get(kind, "BYTES"), "shape": [-1]}
-                for name, kind in types.items()
+                {"name": name, "datatype": kind, "shape": [-1]} for name, kind in datatypes.items()
             ],
         }
+
+
+def _missing(line: str, call: tensors.Call | None) -> str:
+    """What to do where a request with nulls failed: to many models a missing value is an error."""
+    names = tensors.with_nulls(call) if call is not None else []
+    if not names:
+        return ""
+    more = f" and {len(names) - COLUMNS_SHOWN} more" if len(names) > COLUMNS_SHOWN else ""
+    listed = ", ".join(tensors.short(str(name)).strip('"') for name in names[:COLUMNS_SHOWN])
+    stop = "" if line.endswith((".", "!", "?", "…")) else "."
+    return (
+        f"{stop} The request has row(s) with null in: {listed}{more}; send values there, or have the "
+        "model fill in what is missing."
+    )
 
 
 def _prediction(request: HttpRequest) -> str:

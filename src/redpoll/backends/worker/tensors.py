@@ -112,6 +112,19 @@ def read(body: bytes | bytearray, declared: Declared) -> Call:
     return Call(rows, columns, matrix, known, names, holes)
 
 
+def with_nulls(call: Call) -> list[str]:
+    """Names of the columns that miss a value in some row."""
+    return [name for name, array in call.columns.items() if name in call.holes or _has_null(array)]
+
+
+def _has_null(array: Any) -> bool:
+    if not isinstance(array, np.ndarray):
+        return False  # the model had the columns, and may have put anything in their place
+    if array.dtype.kind == "f":
+        return bool(np.isnan(array).any())
+    return array.dtype.kind == "O" and any(value is None for value in array.reshape(-1))
+
+
 def _arrange(found: dict[str, Array], declared: Declared) -> tuple[dict[str, Array], Array | None]:
     """Take the declared matrix apart and pick the declared columns, in their order."""
     matrix = None
