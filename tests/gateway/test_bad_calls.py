@@ -89,7 +89,9 @@ def test_declared_inputs_are_checked_before_anybody_is_asked(tmp_path: Path) -> 
         assert (await rig.ask(body(*whole))).status == 200
         bad = [
             (good[:2], "missing"), ([*good, ("agee", "INT64", [1])], "'age'"),
-            ([("age", "FP64", [1.0]), *good[1:]], "declared"), ([*good[:2], ("plan", "INT64", [1])], "declared"),
+            ([("age", "FP64", [1.0]), *good[1:]], "declared 'int': send INT64."),
+            ([good[0], ("rate", "BYTES", ["a"]), good[2]], "declared 'float': send FP64."),
+            ([*good[:2], ("plan", "INT64", [1])], "declared 'text': send BYTES."),
             ([("age", "INT64", [1, 2]), *good[1:]], "rows"),
         ]  # fmt: skip
         for tensors, word in bad:

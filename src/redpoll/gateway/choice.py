@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from redpoll.capture import NONE, OIP_REQUEST, ROWS_REQUEST
 from redpoll.errors import RedpollError, closest
 from redpoll.gateway.call import OIP, Call
 from redpoll.gateway.lanes import Lane, Served
+
+NO_TABLE: dict[str, Served] = {}  # the models of a gateway that has not read a route table yet
 
 
 class Ticket:
@@ -102,6 +105,18 @@ def named(version: str, served: Served) -> Lane:
             f"with `redpoll rollout start {served.name} {version}`.",
         )
     return lane
+
+
+def starting(models: Mapping[str, Served]) -> RedpollError | None:
+    """Why it is not known yet which models there are; None: a route table was read."""
+    if models is not NO_TABLE:
+        return None
+    return RedpollError(
+        "RP-116",
+        "The server is starting and has not read its route table yet; send the request again after "
+        "the seconds in Retry-After.",
+        retry_after_s=1,
+    )
 
 
 def no_live(served: Served) -> RedpollError:

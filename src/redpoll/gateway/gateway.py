@@ -13,7 +13,7 @@ from redpoll.errors import CATALOG, RedpollError, closest
 from redpoll.facts import Answer, Request
 from redpoll.gateway import replies
 from redpoll.gateway.call import DONE, FLYING, OIP, WAITING, Call
-from redpoll.gateway.choice import decide
+from redpoll.gateway.choice import NO_TABLE, decide, named, starting
 from redpoll.gateway.deadlines import Deadlines
 from redpoll.gateway.lanes import Lane, Served, Tally
 from redpoll.gateway.outcomes import RowCounts
@@ -43,7 +43,7 @@ class Gateway:
         self.loop = loop
         self.counters = counters
         self.limits = limits
-        self.models: dict[str, Served] = {}
+        self.models = NO_TABLE
         self.taken = 0
         self.waiting = 0
         self.draining = False
@@ -78,7 +78,7 @@ class Gateway:
         """Take a call in. Its reply goes to ``call.client.answered``, now or later, once."""
         served = self.models.get(call.model)
         if served is None:
-            self._turn_away(call, _unknown(call.model, self.models), "_")
+            self._turn_away(call, starting(self.models) or _unknown(call.model, self.models), "_")
             return
         call.served = served
         if self.recorder.error is not None or self.draining:
@@ -93,6 +93,8 @@ class Gateway:
             if ticket is not None and ticket.served is served:
                 read_oip(call, served)
             if ticket is None or ticket.served is not served or call.rows == 0:
+                if call.version is not None:  # what cannot answer is said before what is wrong
+                    named(call.version, served)
                 read(call, served)
                 ticket = decide(call, served)
             lane = call.lane = ticket.lane

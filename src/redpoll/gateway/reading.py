@@ -12,6 +12,7 @@ from redpoll.gateway.call import OIP, TEXT_CHARACTERS_MAX, Call, header_safe
 from redpoll.gateway.lanes import Served
 from redpoll.tensors import columns, oip, rows
 from redpoll.tensors.columns import Columns
+from redpoll.tensors.datatypes import datatype_of
 from redpoll.tensors.oip import Infer
 
 _encode = msgspec.json.Encoder().encode
@@ -94,7 +95,7 @@ def _check_declared(infer: Infer, served: Served) -> None:
             declared = served.route.model.inputs[title]
             raise _wrong(
                 f"input {title!r} is {tensor.datatype}, but it is declared {declared!r}: send "
-                f"{'/'.join(taken).upper()}"
+                f"{datatype_of(declared)}"
             )
         if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
             raise _wrong(f"input {title!r} has the shape {shape}; a column has [n] or [n, 1]")

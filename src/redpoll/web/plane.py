@@ -10,6 +10,7 @@ from typing import Any
 from redpoll.catalog import Limits
 from redpoll.errors import CATALOG, RedpollError
 from redpoll.gateway.call import DONE, OIP, Call, Head, error_body
+from redpoll.gateway.choice import starting
 from redpoll.gateway.gateway import Gateway
 from redpoll.gateway.outcomes import Filed
 from redpoll.gateway.outcomes import read as read_outcome
@@ -21,6 +22,7 @@ from redpoll.web.http import JSON, Connection
 
 TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 GRANTS_MAX = 4096
+_NEED_MODELS = (paths.MODEL, paths.MODEL_READY, paths.OUTCOMES)
 
 
 class DataPlane:
@@ -82,6 +84,8 @@ class DataPlane:
         self, connection: Connection, head: Head, endpoint: paths.Endpoint, body: bytes
     ) -> None:
         models, kind = self._gateway.models, endpoint.kind
+        if kind in _NEED_MODELS and (error := starting(models)) is not None:
+            raise error
         if kind == paths.LIVE:
             connection.reply(200, JSON, b'{"live":true}')
         elif kind == paths.READY:
