@@ -139,6 +139,7 @@ VALUES = [
     ("[server]\nlimits = {body_bytes = '16MBit'}", "no size"),
     ("[server]\nlimits = {body_bytes = '2TB'}", "no size"),
     ("[server]\nlimits = {body_bytes = '2000GiB'}", "out of bounds"),
+    ("[server]\nlimits = {reading_bytes = '8MiB'}", "less than one body"),
     ("[server]\nlimits = {connections = 0}", "from 1"),
     ("[server]\nlimits = {connections = true}", "whole number"),
     ("[server]\nlimits = {connections = 4.5}", "whole number"),

@@ -30,7 +30,7 @@ data_dir = "data"
 data = "127.0.0.1:0"
 control = "[::1]:8081"
 log = {level = "debug", format = "json"}
-limits = {connections = 9, header_bytes = "8KiB", body_bytes = 2048, in_flight = 8, queue = 0, idle = "1.5s", header_wait = "250ms", body_wait = "1m"}
+limits = {connections = 9, header_bytes = "8KiB", body_bytes = 2048, reading_bytes = "4KiB", in_flight = 8, queue = 0, idle = "1.5s", header_wait = "250ms", body_wait = "1m"}
 tokens_file = "tokens"
 drain = "0s"
 [models.churn]
@@ -116,7 +116,7 @@ def test_every_accepted_setting_reaches_its_record() -> None:
         log_level="debug",
         log_format="json",
         limits=Limits(
-            connections=9, header_bytes=8192, body_bytes=2048, in_flight=8, queue=0,
+            connections=9, header_bytes=8192, body_bytes=2048, reading_bytes=4096, in_flight=8, queue=0,
             idle_s=1.5, header_wait_s=0.25, body_wait_s=60.0,
         ),
         tokens_file="/x/tokens",
@@ -161,6 +161,14 @@ def test_every_accepted_setting_reaches_its_record() -> None:
             Gate(metric="latency", margin_ratio=1.5, alpha_share=0.75),
         ),
     )
+
+
+def test_a_larger_body_finds_room_to_be_read_in() -> None:
+    """Nobody who raises one bound must know of the other."""
+    raised = parse(f'[server]\nlimits = {{body_bytes = "1GiB"}}\n{FIRST_USE}', "f").server.limits
+    assert raised.reading_bytes == raised.body_bytes == 1 << 30
+    lowered = parse(f'[server]\nlimits = {{body_bytes = "1KiB"}}\n{FIRST_USE}', "f").server.limits
+    assert lowered.reading_bytes == Limits().reading_bytes
 
 
 def test_a_file_or_its_folder_can_be_named(tmp_path: Path, monkeypatch) -> None:

@@ -50,6 +50,13 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "connections": Setting("integer", "4096", "Clients connected at once.", True),
         "header_bytes": Setting("size", '"32KiB"', "Request line and headers; past it 413.", True),
         "body_bytes": Setting("size", '"16MiB"', "A body, inflated; past it 413.", True),
+        "reading_bytes": Setting(
+            "size",
+            '"256MiB"',
+            "What all connections together may hold of requests that have not come whole; past "
+            "it 503. At least `body_bytes`.",
+            True,
+        ),
         "in_flight": Setting(
             "integer", "1024", "Requests being answered at once, all models.", True
         ),

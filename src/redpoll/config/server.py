@@ -38,10 +38,20 @@ def _limits(node: Node) -> Limits:
     default = Limits()
     many = integer(1, 1_000_000)
     none_or_many = integer(0, 1_000_000)
+    body_bytes = node.get("body_bytes", size(1024, 1 << 30), default.body_bytes)
+    least = max(default.reading_bytes, body_bytes)
+    reading_bytes = node.get("reading_bytes", size(1024, 1 << 40), least)
+    if reading_bytes < body_bytes:
+        node.wrong(
+            "reading_bytes",
+            f"{reading_bytes} bytes for all requests that arrive are less than one body may have "
+            f"(body_bytes, {body_bytes}); write at least that, or lower body_bytes",
+        )
     return Limits(
         connections=node.get("connections", many, default.connections),
         header_bytes=node.get("header_bytes", size(1024, 1 << 20), default.header_bytes),
-        body_bytes=node.get("body_bytes", size(1024, 1 << 30), default.body_bytes),
+        body_bytes=body_bytes,
+        reading_bytes=reading_bytes,
         in_flight=node.get("in_flight", many, default.in_flight),
         queue=node.get("queue", none_or_many, default.queue),
         idle_s=node.get("idle", some_time, default.idle_s),

@@ -39,6 +39,11 @@ METRICS: dict[str, Metric] = {
         ("model", "reason"),
         "Requests and connections refused, by reason; model `_` where none was known.",
     ),
+    "redpoll_reading_bytes": Metric(
+        "gauge",
+        ("process",),
+        "Bytes held of requests that have not come whole (bounded by `server.limits.reading_bytes`).",
+    ),
     "redpoll_units_missing_total": Metric(
         "counter", ("model",), "Requests that carried no unit though their model routes by one."
     ),

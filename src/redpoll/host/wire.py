@@ -60,8 +60,8 @@ class Chunks:
     """Takes a chunked body apart, strictly: CRLF only, sizes of at most 15 hexadecimal digits."""
 
     def __init__(self, limit: int) -> None:
+        self.body = bytearray()  # as far as it has come; one piece, however small its chunks are
         self._limit = limit
-        self._parts: list[bytes] = []
         self._size = 0
         self._left = -1  # of the present chunk; -1: its size line comes; 0: its CRLF comes
         self._trailer = -1  # bytes of trailers so far; -1: not there yet
@@ -73,13 +73,13 @@ class Chunks:
         """
         while True:
             if self._trailer >= 0:
-                return b"".join(self._parts) if self._end(buffer) else None
+                return bytes(self.body) if self._end(buffer) else None
             if self._left > 0:
-                piece = bytes(buffer[: self._left])
+                piece = buffer[: self._left]
                 if not piece:
                     return None
                 del buffer[: len(piece)]
-                self._parts.append(piece)
+                self.body += piece
                 self._left -= len(piece)
                 continue
             if self._left == 0:

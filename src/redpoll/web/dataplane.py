@@ -108,6 +108,7 @@ class Process:
     def _sweep(self) -> None:
         self.loop.call_later(SWEEP_S, self._sweep)
         self.clients.sweep()
+        self.counters.set("redpoll_reading_bytes", (PROCESS,), self.clients.held.total)
 
     def _save(self) -> None:
         self.loop.call_later(SAVE_S, self._save)

@@ -18,6 +18,7 @@ from redpoll.gateway.call import Call, Head, error_body
 from redpoll.host.wire import HEAD_END, Chunks, Remembered, TooLarge, WireError
 from redpoll.web.bodies import inflate
 from redpoll.web.heads import Malformed, Sniffer, vet
+from redpoll.web.held import Held, Share
 
 log = logging.getLogger("redpoll.gateway")
 
@@ -65,6 +66,7 @@ class Clients:
         self.loop = loop
         self.heads: Remembered[Head] = Remembered(REMEMBERED)
         self.connections: set[Connection] = set()
+        self.held = Held(face.limits.reading_bytes)
         self.now = loop.time()  # as of the last sweep: good to a quarter of a second
 
     def connect(self) -> Connection:
@@ -87,8 +89,8 @@ class Connection(asyncio.Protocol):
     """One client. ``call`` is what it waits for, where that is a call of the gateway."""
 
     __slots__ = (
-        "_advancing", "_body", "_buffer", "_chunks", "_clients", "_face", "_heads", "_paused", "_reading",
-        "_sniffer", "_used", "call", "head", "since", "state", "transport",
+        "_advancing", "_buffer", "_chunks", "_clients", "_face", "_heads", "_paused", "_reading",
+        "_share", "_sniffer", "_used", "call", "head", "since", "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -98,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._face = clients.face
         self._heads = clients.heads
         self._buffer = bytearray()
+        self._share = Share(clients.held)
         self._chunks: Chunks | None = None
         self._sniffer: Sniffer | None = None
         self._advancing = False
@@ -143,6 +146,7 @@ class Connection(asyncio.Protocol):
             if len(self._buffer) > PIPELINED_BYTES_MAX and self._reading:
                 self._reading = False
                 self.transport.pause_reading()
+            self._share.now(_size(self._buffer, self._chunks))
             return
         self._advance()
 
@@ -169,6 +173,9 @@ class Connection(asyncio.Protocol):
             self._reading = True
             if not self.transport.is_closing():
                 self.transport.resume_reading()
+        within = self._share.now(_size(self._buffer, self._chunks))
+        if not within and (self.state == HEAD or self.state == BODY):
+            self.refuse(self._clients.held.crowded())
 
     def _step(self) -> bool:
         """One step forward; False where more bytes (or the reply) must come first."""
@@ -223,8 +230,11 @@ class Connection(asyncio.Protocol):
         return head
 
     def _expect_body(self, head: Head) -> None:
+        held = self._clients.held
         if head.length > self._face.limits.body_bytes:
             raise TooLarge
+        if head.length > len(self._buffer) and held.total + head.length > held.most:
+            raise held.crowded()  # at once, rather than in the middle of it
         self.since = self._clients.now
         self._chunks = Chunks(self._face.limits.body_bytes) if head.length < 0 else None
         if head.expect and not self._buffer:
@@ -233,7 +243,10 @@ class Connection(asyncio.Protocol):
     def _take_body(self, head: Head) -> bytes | None:
         buffer = self._buffer
         if self._chunks is not None:
-            return self._chunks.feed(buffer)
+            chunked = self._chunks.feed(buffer)
+            if chunked is not None:
+                self._chunks = None
+            return chunked
         if len(buffer) < head.length:
             return None
         body = bytes(buffer[: head.length])
@@ -285,6 +298,8 @@ class Connection(asyncio.Protocol):
         """Close so that the reply arrives: stop writing, and read on for a moment."""
         self.state, self.since = LINGERING, self._clients.now
         self._buffer.clear()
+        self._chunks = None
+        self._share.now(0)
         if not self._reading:
             self._reading = True
             self.transport.resume_reading()
@@ -332,6 +347,8 @@ class Connection(asyncio.Protocol):
     def _gone(self) -> None:
         self.state = CLOSED
         self._buffer.clear()
+        self._chunks = None
+        self._share.now(0)
         call, self.call = self.call, None
         if call is not None:
             self._face.left(call)
@@ -345,6 +362,10 @@ class Connection(asyncio.Protocol):
         self._paused = False
         if self.state in (IDLE, HEAD, BODY) and self._buffer:
             self._clients.loop.call_soon(self._advance)
+
+
+def _size(buffer: bytearray, chunks: Chunks | None) -> int:
+    return len(buffer) + len(chunks.body) if chunks is not None else len(buffer)
 
 
 def _bad(why: str) -> RedpollError:
