@@ -74,8 +74,9 @@ class Server:
             if name in ("gateway", "control", "sealer"):
                 pid = json.loads(self.data.server.read_bytes())["pids"][name]
             else:
-                pid = json.loads(self.data.workers.read_bytes())[f"m/{name}/0"]["pid"]
-        except (OSError, ValueError, KeyError):
+                workers = json.loads(self.data.workers.read_bytes())
+                pid = next(one["pid"] for one in workers.values() if one["version"] == name)
+        except (OSError, ValueError, KeyError, StopIteration):
             return None
         mine = pid and alive(pid) and os.getpgid(pid) == pid  # each is a leader of its own group
         return int(pid) if mine else None
