@@ -51,6 +51,12 @@ def test_what_is_wrong_with_bytes_that_are_no_json_is_said(body: bytes, words: s
     assert words in said(body)
 
 
+@pytest.mark.parametrize("body", [b"[-", b"[1.", b"[1e", b"[1e+", b"[tru"])
+def test_a_number_or_word_that_was_begun_is_cut_off(body: bytes) -> None:
+    """Not an invalid number: the rest of it did not come."""
+    assert f"cut off: it ends at byte {len(body)}" in said(body)
+
+
 @given(DOCUMENTS, st.booleans(), st.data())
 def test_what_is_cut_anywhere_is_said_to_be_cut_off(
     document: Any, ascii_only: bool, data: st.DataObject

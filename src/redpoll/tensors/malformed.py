@@ -34,7 +34,8 @@ def reason(body: bytes, error: Exception) -> str:
                 f"it is invalid Unicode: the escape {escape} at byte {at} is half of a surrogate "
                 "pair, which is no character; send both halves, or leave it out"
             )
-    if said == _ENDS:
+    # A number that ends with the body (`-`, `1.`, `1e`) is cut off, too.
+    if said == _ENDS or said.endswith(f"(byte {len(body)})"):
         return f"it was cut off: it ends at byte {len(body)}, before the JSON does; send it whole"
     return said.removeprefix("JSON is malformed: ")
 
