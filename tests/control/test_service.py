@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 
 import pytest
 from msgspec.structs import replace
@@ -274,3 +275,27 @@ def test_workers_stderr_is_read_from_its_end(rig):
             assert control.worker_stderr("churn", "v1") == ""
 
     asyncio.run(life())
+
+
+def test_the_route_is_the_published_one_while_a_new_declaration_waits(rig):
+    """Who asks is told where requests go now, not where they will go once workers have loaded."""
+    published = rig.route()
+    socket = published.targets["v1"].addresses[0].removeprefix("unix:")
+    worker = {"model": "churn", "version": "v1", "state": "ready", "socket": socket}
+    rig.data.workers.write_text(json.dumps({"old": worker}))
+
+    async def ask():
+        async with served(rig) as control:
+            engine = control.engine
+            before = engine.store.read()
+            stored = before.models["churn"]
+            changed = replace(stored, model=replace(stored.model, inputs={"age": "int"}))
+            after = replace(before, models={"churn": changed})
+            engine.store.write(after, before.revision, actor="t", what="t", time_us=1)
+            engine.catalog = engine.store.read()
+            engine.publish()
+            assert rig.route().coming is not None
+            assert control.route("churn") == rig.route()
+            assert control.route("churn").targets == published.targets
+
+    asyncio.run(ask())

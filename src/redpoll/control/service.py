@@ -151,9 +151,12 @@ class Control:
         return "\n".join(found[-lines:])
 
     def route(self, model: str) -> Route:
-        """The model's route as it is published."""
+        """The model's route as it is published; for who only reads, as it would be."""
         number, known = asking.model(self.engine, model)
         engine = self.engine
+        published = engine.publisher.current.routes.get(model)
+        if published is not None:
+            return published
         return publish.route(engine.data, number, known, engine.state(model), engine.clock.now_us())
 
     def versions(self, model: str) -> tuple[dict[str, Any], ...]:
