@@ -162,3 +162,14 @@ class ApplyLine(Record, frozen=True, kw_only=True):
     model: str = ""
     action: str = "none"  # see redpoll.control.apply
     waits: bool = False
+
+
+def amount(evidence: float) -> str:
+    """An e-value or a limit in few digits, never a logarithm: ``1.4``, ``8``, ``12,000``.
+
+    >>> amount(1.43), amount(8.0), amount(12345.6), amount(3.2e14)
+    ('1.4', '8', '12,346', '3e+14')
+    """
+    if evidence >= 1e9:
+        return f"{evidence:.0e}"
+    return f"{evidence:,.0f}" if evidence >= 10 else f"{evidence:.2g}"

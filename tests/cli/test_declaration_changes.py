@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pickle
 import signal
@@ -18,6 +17,7 @@ from typing import Any
 from sklearn.dummy import DummyRegressor
 
 from redpoll.host.lifeline import die_with_parent
+from tests.cli.served import environment, wait_ready
 
 CONFIG = """
 data_dir = "data"
@@ -71,20 +71,13 @@ def test_a_changed_output_fails_no_request_while_workers_load(tmp_path: Path) ->
     config.write_text(CONFIG % "y")
     model = DummyRegressor(strategy="mean").fit([[1], [2]], [1.0, 2.0])
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
-    log = (tmp_path / "log").open("wb")
+    log = (tmp_path / "serve.log").open("wb")
     command = [sys.executable, "-m", "redpoll", "serve", "-c", str(config)]
-    server = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=die_with_parent)
+    server = subprocess.Popen(
+        command, stdout=log, stderr=log, env=environment(), preexec_fn=die_with_parent
+    )
     try:
-
-        def ready() -> str:
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                said = json.loads((tmp_path / "data/run/server.json").read_bytes())
-                url = f"http://{said['data']}"
-                with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=5):
-                    return url
-            return ""
-
-        caller = Caller(wait(ready))
+        caller = Caller(wait_ready(tmp_path))
         caller.start()
         wait(lambda: len(caller.seen) > 20)
         config.write_text(CONFIG % "z")

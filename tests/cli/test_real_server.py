@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from redpoll.cli.main import run
-from redpoll.client import Client, ClientError
+from redpoll.client import Client
 from redpoll.host.lifeline import die_with_parent
 from tests.cli.conftest import Done, Run
+from tests.cli.served import START_S, environment, wait_ready
 
 CONFIG = """
 data_dir = "data"
@@ -44,7 +44,6 @@ MODEL = """
 def load():
     return lambda columns: {"y": columns["x"] * 1.0}
 """
-START_S = 60.0
 
 Command = Run
 
@@ -78,11 +77,11 @@ def story(folder: Path, command: Command) -> Iterator[dict[str, Done]]:
     told["before"] = command("status")
     log = (folder / "serve.log").open("wb")
     server = subprocess.Popen(
-        [sys.executable, "-m", "redpoll", "serve"], cwd=folder, env=_environment(),
+        [sys.executable, "-m", "redpoll", "serve"], cwd=folder, env=environment(),
         stderr=log, start_new_session=True, preexec_fn=die_with_parent,
     )  # fmt: skip
     try:
-        url = _wait_ready(folder)
+        url = wait_ready(folder)
         told["second"] = _in_a_shell(folder, "serve")
         told["predicted"] = _in_a_shell(
             folder, "predict", "echo", '{"x": 3}', "--unit", "u-1", "--json"
@@ -124,31 +123,13 @@ def _in_a_shell(folder: Path, *arguments: str) -> Done:
     done = subprocess.run(
         [sys.executable, "-m", "redpoll", *arguments],
         cwd=folder,
-        env=_environment(),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
-
-
-def _environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("REDPOLL_")}
-
-
-def _wait_ready(folder: Path) -> str:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end:
-        try:
-            said = json.loads((folder / "data/run/server.json").read_text())
-            url = f"http://{said['data']}"
-            with Client(url, timeout_s=2.0) as client:
-                client.predict("echo", {"x": 1}, unit="u-0")
-            return url
-        except (OSError, ValueError, ClientError):
-            time.sleep(0.1)
-    raise AssertionError((folder / "serve.log").read_text()[-2000:])
 
 
 def test_a_file_is_applied_without_a_server(story, folder: Path) -> None:

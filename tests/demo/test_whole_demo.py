@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.served import environment
+
 LIMIT_S = 420  # a machine busy with other tests takes a multiple of a quiet one's 45 s
 
 
@@ -19,11 +21,10 @@ LIMIT_S = 420  # a machine busy with other tests takes a multiple of a quiet one
 def test_the_good_version_is_promoted_and_the_bad_one_rolled_back(tmp_path: Path) -> None:
     """Exit code 0, the words that say so, and a journal that tells the same afterwards."""
     folder = tmp_path / "demo"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("REDPOLL_")}
     redpoll = [sys.executable, "-m", "redpoll"]
     done = subprocess.run(
         [*redpoll, "demo", "--fast", "--act", "errors", "--json", "--folder", str(folder)],
-        capture_output=True, text=True, timeout=LIMIT_S, env=environment, check=False,
+        capture_output=True, text=True, timeout=LIMIT_S, env=environment(), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     story = json.loads(done.stdout)
@@ -42,7 +43,7 @@ def test_the_good_version_is_promoted_and_the_bad_one_rolled_back(tmp_path: Path
     config = str(folder / "redpoll.toml")
     told = subprocess.run(
         [*redpoll, "log", "query", "-c", config, sql, "--json"],
-        capture_output=True, text=True, timeout=120, env=environment, check=True,
+        capture_output=True, text=True, timeout=120, env=environment(), check=True,
     )  # fmt: skip
     by_version = {row["version"]: row for row in json.loads(told.stdout)}
     assert sum(row["n"] for row in by_version.values()) >= story["requests"]
@@ -50,7 +51,7 @@ def test_the_good_version_is_promoted_and_the_bad_one_rolled_back(tmp_path: Path
     assert by_version["v3"]["bad"] > 0.02
     again = subprocess.run(
         [*redpoll, "rollout", "verify", "income", "-c", config],
-        capture_output=True, text=True, timeout=120, env=environment, check=False,
+        capture_output=True, text=True, timeout=120, env=environment(), check=False,
     )  # fmt: skip
     assert again.returncode == 0, again.stdout
 
@@ -68,11 +69,10 @@ def test_ended_from_outside_it_takes_its_server_along(
 ) -> None:
     """In order: the reason in a line, no traceback, the signal's exit code, no process left."""
     folder, told = tmp_path / "demo", tmp_path / "told"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("REDPOLL_")}
     with told.open("wb") as stream:
         demo = subprocess.Popen(
             [sys.executable, "-m", "redpoll", "demo", "--fast", "--folder", str(folder)],
-            stdout=stream, stderr=stream, env=environment, start_new_session=True,
+            stdout=stream, stderr=stream, env=environment(), start_new_session=True,
         )  # fmt: skip
     try:
         end = time.monotonic() + LIMIT_S / 4

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from redpoll.views import amount
+
 SCHEMA = 1
 
 
@@ -93,11 +95,8 @@ def rate(value: float) -> str:
 
 def quantity(value: float) -> str:
     """An e-value in few digits, never in logarithms: ``.4``, ``37``, ``12,000``, ``4e+12``."""
-    if value >= 1e9:
-        return f"{value:.1g}"
-    if value >= 10:
-        return f"{value:,.0f}"
-    return f"{value:.2g}".removeprefix("0") if 0 < value < 1 else f"{value:.2g}"
+    text = amount(value)
+    return text.removeprefix("0") if 0 < value < 1 else text
 
 
 def clock(time_us: int) -> str:

@@ -31,33 +31,38 @@ def model(engine: Engine, name: str) -> tuple[int, Model]:
 def rollout(engine: Engine, name: str) -> tuple[ModelState, RolloutState]:
     """A rollout by its id, or a model's newest; RP-400 where there is none."""
     states = engine.states
-    found = states[name].rollout if name in states else None
-    if found is None:
-        of = name.rpartition("-")[0]
-        found = states[of].find(name) if of in states else None
+    found = (states[name].rollout if name in states else None) or _by_id(engine, name)
     if found is not None:
         return states[found.model], found
     if name in {one.name for _, one in engine.models()}:
         raise RedpollError(
             "RP-400", f"{name} has had no rollout yet; `redpoll rollout start {name}` begins one."
         )
-    known = [one.rollout.id for one in states.values() if one.rollout]
-    raise RedpollError("RP-400", f"There is no rollout {name!r}.{closest(name, [*known, *states])}")
+    near = closest(name, [*_newest(engine), *states])
+    raise RedpollError("RP-400", f"There is no rollout {name!r}.{near}")
 
 
 def known(engine: Engine, name: str) -> None:
     """RP-400 where ``name`` is neither a model nor a rollout: nothing was decided about it, ever."""
     models = {one.name for _, one in engine.models()} | set(engine.states)
-    if name in models:
-        return
-    state = engine.states.get(name.rpartition("-")[0])
-    if state is None or state.find(name) is None:
-        rollouts = [one.rollout.id for one in engine.states.values() if one.rollout]
+    if name not in models and _by_id(engine, name) is None:
+        near = closest(name, [*models, *_newest(engine)])
         raise RedpollError(
             "RP-400",
             f"There is no model and no rollout {name!r}; there are"
-            f" {', '.join(sorted(models)) or 'no models yet'}.{closest(name, [*models, *rollouts])}",
+            f" {', '.join(sorted(models)) or 'no models yet'}.{near}",
         )
+
+
+def _by_id(engine: Engine, rollout_id: str) -> RolloutState | None:
+    """A rollout among those remembered: its id begins with its model's name."""
+    state = engine.states.get(rollout_id.rpartition("-")[0])
+    return None if state is None else state.find(rollout_id)
+
+
+def _newest(engine: Engine) -> list[str]:
+    """The id of each model's newest rollout."""
+    return [one.rollout.id for one in engine.states.values() if one.rollout]
 
 
 def current(engine: Engine, name: str, generation: int | None) -> ModelState:

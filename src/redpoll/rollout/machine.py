@@ -24,7 +24,8 @@ from redpoll.rollout.machine_state import (
     ModelState,
     RolloutState,
 )
-from redpoll.rollout.plan import amount, duration, percent, weight_of
+from redpoll.rollout.plan import duration, percent, weight_of
+from redpoll.views import amount
 
 RESTART_BUDGET = 20  # crashes of the candidate since it began (or was resumed) that pause
 # "No harm seen" up to here. A harmless version's evidence ever passes it in at most half of all

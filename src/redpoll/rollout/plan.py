@@ -59,17 +59,6 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:.3g}%"
 
 
-def amount(evidence: float) -> str:
-    """An e-value or a limit in few digits, never a logarithm: ``1.4``, ``8``, ``12,000``.
-
-    >>> amount(1.43), amount(8.0), amount(12345.6), amount(3.2e14)
-    ('1.4', '8', '12,346', '3e+14')
-    """
-    if evidence >= 1e9:
-        return f"{evidence:.0e}"
-    return f"{evidence:,.0f}" if evidence >= 10 else f"{evidence:.2g}"
-
-
 def duration(seconds: float) -> str:
     """A duration in words: ``40 s``, ``12 min``, ``3 h``, ``2 days``."""
     if seconds < 99.5:

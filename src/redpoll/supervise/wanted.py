@@ -44,6 +44,7 @@ def wanted(table: Table, data: DataDir) -> dict[str, Want]:
 
 def _wants(model: Model, targets: Mapping[str, Target], data: DataDir) -> list[Want]:
     found = []
+    declaration = model.declaration()
     for target in targets.values():
         if not target.run or target.version.kind not in KINDS:
             continue
@@ -55,7 +56,7 @@ def _wants(model: Model, targets: Mapping[str, Target], data: DataDir) -> list[W
                 index=index,
                 socket=address.removeprefix("unix:"),
                 spec=spec,
-                declaration=model.declaration(),
+                declaration=declaration,
             )
             found.append(want)
     return found

@@ -21,6 +21,10 @@ class LoadError(Exception):
     """The model cannot be loaded; the message says why and what to do."""
 
 
+# Of a declared type, in requests and answers; BYTES of every other.
+DATATYPES = {"float": "FP64", "int": "INT64", "bool": "BOOL"}
+
+
 class Output(NamedTuple):
     """The declared output: the class's (or number's) name and type, and the probability's name."""
 
@@ -41,10 +45,10 @@ class Output(NamedTuple):
     @property
     def datatypes(self) -> dict[str, str]:
         """Datatype by output name."""
-        kinds = {"float": "FP64", "int": "INT64", "bool": "BOOL"}
-        if isinstance(self.positive, float):
-            kinds["binary"] = "FP64"
-        return {name: kinds.get(kind, "BYTES") for name, kind in self.types.items()}
+        known = {name: DATATYPES.get(kind, "BYTES") for name, kind in self.types.items()}
+        if self.type == "binary" and isinstance(self.positive, float):
+            known[self.name] = "FP64"
+        return known
 
 
 class Model:

@@ -99,7 +99,6 @@ class Worker:
         )
 
     def _metadata(self) -> dict[str, Any]:
-        kinds = {"int": "INT64", "float": "FP64", "bool": "BOOL"}
         declared, output = models.declarations(self.spec["model"])
         datatypes = output.datatypes if output else {}
         if self.model is not None:
@@ -109,7 +108,7 @@ class Worker:
             "versions": [self.version],
             "platform": self.spec["version"]["backend"].partition(":")[0],
             "inputs": [
-                {"name": name, "datatype": kinds.get(kind, "BYTES"), "shape": [-1]}
+                {"name": name, "datatype": models.DATATYPES.get(kind, "BYTES"), "shape": [-1]}
                 for name, kind in declared.inputs.items()
             ],
             "outputs": [
