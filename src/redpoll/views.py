@@ -121,6 +121,13 @@ class RolloutView(Record, frozen=True, kw_only=True):
     gateways: dict[str, int] = {}  # process -> route generation it works with
 
 
+class Left(Record, frozen=True, kw_only=True):
+    """A version that was live within ``rollback_window``, and until when."""
+
+    version: str
+    until_us: int
+
+
 class ModelView(Record, frozen=True, kw_only=True):
     """A model's row on *Now* and in ``redpoll status``."""
 
@@ -141,6 +148,7 @@ class ModelView(Record, frozen=True, kw_only=True):
     versions: tuple[
         dict[str, Any], ...
     ] = ()  # name, backend, state, fingerprint, workers, restarts
+    back: tuple[Left, ...] = ()  # what a rollback can switch to at once, the latest first
 
 
 class Overview(Record, frozen=True, kw_only=True):

@@ -14,7 +14,14 @@ from tests.web_control.serving import serving
 pytestmark = pytest.mark.browser
 Error = pytest.importorskip("playwright.sync_api").Error
 
-PATHS = ["/", "/rollouts", "/rollouts/churn-17", "/rollouts/fraud-9", "/models/churn"]
+PATHS = [
+    "/",
+    "/rollouts",
+    "/rollouts/churn-17",
+    "/rollouts/fraud-9",
+    "/models/churn",
+    "/models/fraud/start",
+]
 SIZES = pytest.mark.parametrize("size", [LAPTOP, PHONE, {"width": 320, "height": 640}], ids=["laptop", "phone", "small"])  # fmt: skip
 REASON = "release of the app at three"
 STATUS = "main p[role=status]"

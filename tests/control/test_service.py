@@ -60,12 +60,16 @@ def test_a_whole_life_by_its_faces(rig):
             assert "1 rollout of 20" in view.false_alarm
             paused = await control.act("churn-1", "pause", reason="lunch", actor="anna")
             assert paused.state == "paused" and "lunch" in paused.sentence
+            assert control.model("churn").back == (), "while it runs, going back is its abort"
             assert control.overview().models[0].needs, "a paused rollout needs somebody"
             await control.act("churn-1", "resume", reason="back again", actor="anna")
             done = await control.act("churn-1", "promote", reason="fine", actor="anna", full=True)
             assert done.state == "promoted" and control.route("churn").live == "v2"
+            left = control.model("churn").back
+            assert [one.version for one in left] == ["v1"] and left[0].until_us == done.since_us
             back = await control.rollback("churn", reason="not so fine", actor="anna")
             assert back.state == "rolled_back" and control.model("churn").live == "v1"
+            assert control.model("churn").back == (), "v2 has to earn its place again"
             actions = [d.action for d in control.decisions("churn", 50)]
             assert actions[:3] == ["rollback", "promote", "resume"], "the newest first"
             assert [d.action for d in control.decisions("churn-1", 2)] == ["promote", "resume"]

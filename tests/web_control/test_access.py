@@ -208,3 +208,25 @@ def test_without_tokens_the_log_in_page_leads_on(control):
     client = Client(create_app(control, Server(), clock=SimClock(control.now_us)), control)
     assert client.page("/login?next=/rollouts").headers["location"] == "/rollouts"
     assert client.form("/login", next="/rollouts").headers["location"] == "/rollouts"
+
+
+def test_a_token_that_may_not_is_told_on_a_page(client, keys):
+    """In a browser the refusal has the console's look, and says whose token it is."""
+    token = bearer(keys[1]["predict"])
+    answer = client.ask("GET", "/", headers={**token, "accept": "text/html"})
+    assert answer.status == 403
+    assert "<main" in answer.text and "predict-er" in answer.text and "RP-501" in answer.text
+    assert client.ask("GET", "/", headers=token).json()["code"] == "RP-501"
+
+
+def test_who_may_only_read_is_offered_no_change_of_a_model(client, keys):
+    """Nor does the form do anything."""
+    token = bearer(keys[1]["read"])
+    accept = {"accept": "text/html"}
+    html = client.ask("GET", "/models/fraud", headers={**token, **accept}).text
+    assert "/models/fraud/start" not in html
+    html = client.ask("GET", "/models/fraud/start", headers={**token, **accept}).text
+    assert "Your token may read, not start" in html
+    for path in ("/models/fraud/start", "/models/fraud"):
+        answer = client.ask("POST", path, body=b"reason=because", headers=token)
+        assert (answer.status, answer.json()["code"]) == (403, "RP-501")

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import redpoll.config
@@ -169,6 +170,16 @@ def test_rollback_answers_with_the_model(client, control):
         ("POST", "/api/v1/rollouts/churn-17/pauze", 404, "RP-104", "pause"),
         ("GET", "/api/v1/decisions?limit=0", 400, "RP-101", "limit"),
         ("GET", "/api/v1/decisions?limit=x", 400, "RP-101", "limit"),
+        ("GET", "/api/v1/decisions?after=zz", 400, "RP-101", "known are of, limit"),
+        ("GET", "/api/v1/decisions?of=chrun-17", 404, "RP-400", "churn-17"),
+        ("GET", "/api/v1/decisions?limit=1&limit=2", 400, "RP-101", "twice"),
+        ("GET", "/api/v1/decisions?limt=1", 400, "RP-101", "Did you mean 'limit'?"),
+        ("GET", "/api/v1/rollouts/churn-17/curve?points=-5", 400, "RP-101", "takes none"),
+        ("GET", "/api/v1/models/churn/rollouts?limit=x", 400, "RP-101", "from 1 to 1000"),
+        ("POST", "/api/v1/rollouts/churn-17/pause?reason=x", 400, "RP-101", "takes none"),
+        ("POST", "/api/v1/models/churn/versions?dry_run=1", 400, "RP-101", "takes none"),
+        ("GET", "/rollouts.json?state=rolledback", 400, "RP-101", "rolled_back"),
+        ("GET", "/rollouts.json?stat=running", 400, "RP-101", "state"),
         ("POST", "/api/v1/rollouts/churn-17/pause", 400, "RP-403", "reason"),
     ],
 )
@@ -299,3 +310,23 @@ def test_path_parameters_of_the_document_are_those_of_the_path():
         for operation in found.values():
             named = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
             assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+
+
+def test_the_document_names_the_query_parameters_that_are_taken_and_no_other(client):
+    """Each path refuses what its document does not name, and says just what it names."""
+    for path, found in document()["paths"].items():
+        asked = path.format(model="churn", id="churn-17", action="pause")
+        for method, operation in found.items():
+            named = [p["name"] for p in operation["parameters"] if p["in"] == "query"]
+            answer = client.ask(method.upper(), f"{asked}?zzz=1")
+            assert (answer.status, answer.json()["code"]) == (400, "RP-101"), path
+            says = f"known are {', '.join(named)}." if named else "it takes none."
+            assert says in answer.json()["error"], path
+
+
+def test_a_list_of_rollouts_is_cut_where_it_is_asked_to_be(client, control):
+    """The newest are kept."""
+    control.by_id["churn-18"] = msgspec.structs.replace(control.by_id["churn-17"], id="churn-18")
+    for limit, ids in ((1, ["churn-18"]), (2, ["churn-18", "churn-17"])):
+        said = client.get(f"/api/v1/models/churn/rollouts?limit={limit}").json()["rollouts"]
+        assert [one["id"] for one in said] == ids

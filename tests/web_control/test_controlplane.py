@@ -141,3 +141,31 @@ def test_a_rollout_is_started_and_stopped_over_http(process):
         assert again.ask("GET", "/api/v1/rollouts/churn")[1]["state"] == "aborted"
     finally:
         again.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code", "says"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 403, "RP-502", "exactly one Host"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 403, "RP-502", "exactly one Host"),
+        (b"GET / HTTP/1.0\r\n\r\n", 403, "RP-502", "exactly one Host"),
+        (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 403, "RP-502", "no host and port"),
+        (b"\x16\x03\x01\x00\xa5\x01\r\n\r\n", 400, "RP-100", "no HTTP request"),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000, 413, "RP-106", "larger"),
+    ],
+)
+def test_bytes_that_are_no_request_of_ours_get_an_error_with_a_code(
+    process, sent, status, code, says
+):
+    """JSON as always, not the server's plain text; and the connection ends."""
+    with socket.create_connection(("127.0.0.1", process.port), timeout=20) as connection:
+        connection.sendall(sent)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        said = json.loads(answer.read())
+        assert (answer.status, said["code"]) == (status, code)
+        assert says in said["error"]
+        assert answer.getheader("content-type") == "application/json"
+        assert answer.getheader("x-content-type-options") == "nosniff"
+        answer.close()
+    assert process.ask("GET", "/healthz")[0] == 200

@@ -29,6 +29,23 @@ def test_loopback_hosts_are_ours_on_any_port(client, host):
 @pytest.mark.parametrize(
     "host",
     [
+        "[::1", "[::1]:99999", "[::1]:abc", "[localhost]:8081", "[::1]8081", "[::1]]:1", "::1",
+        "localhost:99999", "localhost:0", "localhost:abc", "localhost:-1", "localhost:80:81",
+        "localhost:8081/x", "user@localhost", "local host", "127.0.0.1:²", "localhost:+80",
+    ],
+)  # fmt: skip
+def test_a_host_that_is_no_host_and_port_is_refused(client, host):
+    """Half an address or an absurd port is no name of ours; a browser is told on a page."""
+    answer = client.get("/api/v1/overview", host=host)
+    assert (answer.status, answer.json()["code"]) == (403, "RP-502")
+    page = client.get("/", host=host, accept="text/html")
+    assert page.status == 403
+    assert "<main" in page.text and "RP-502" in page.text
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
         "evil.example",
         "127.0.0.1.evil.example",
         "localhost.evil.example:8081",

@@ -20,6 +20,7 @@ from redpoll.host.paths import DataDir, replace
 from redpoll.host.tokens import make
 from redpoll.routes import Table
 from redpoll.testing.fake_oip import Answer, FakeOip, echo
+from redpoll.web import dataplane
 from tests.web_data.process import GatewayProcess, until
 from tests.web_data.rig import BODY, INFER, infer, replies, request
 
@@ -107,8 +108,8 @@ def test_a_client_that_resets_its_connection_is_abandoned_and_its_call_given_up(
         server.decide = lambda _: Answer(delay_s=30)
         for how in ("reset", "close", "half"):
             client = gateway.connect()
-            client.sendall(request("POST", INFER, BODY))
             count = len(server.requests)
+            client.sendall(request("POST", INFER, BODY))
             until(lambda n=count: len(server.requests) > n)
             if how == "reset":
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -279,3 +280,15 @@ def test_it_can_run_alone_and_waits_for_its_routes(tmp_path: Path) -> None:
     finally:
         process.terminate()
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        (("127.0.0.1", 18080), "http://127.0.0.1:18080"),
+        (("::1", 8080, 0, 0), "http://[::1]:8080"),
+    ],
+)
+def test_the_log_names_an_address_that_can_be_opened(address, url):
+    """No tuple of Python."""
+    assert dataplane.url_of(address) == url

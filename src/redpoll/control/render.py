@@ -12,14 +12,14 @@ from redpoll.control import causes, publish
 from redpoll.control.engine import Engine
 from redpoll.control.watch import Watch
 from redpoll.rollout import sentences
-from redpoll.rollout.commands import possible
+from redpoll.rollout.commands import possible, within_window
 from redpoll.rollout.evidence_records import ArmReading, Reading
 from redpoll.rollout.machine import step_requests
 from redpoll.rollout.machine_fold import plain
 from redpoll.rollout.machine_state import ModelState, RolloutState
 from redpoll.rollout.plan import duration, weight_of
 from redpoll.store.artifacts import fingerprint
-from redpoll.views import ArmView, GateView, ModelView, Overview, RolloutView, StepView
+from redpoll.views import ArmView, GateView, Left, ModelView, Overview, RolloutView, StepView
 
 OLD_S = 10.0  # evidence older than that is said on every page
 
@@ -93,7 +93,17 @@ def model_view(engine: Engine, model: Model) -> ModelView:
         rollout=shown,
         arms=engine.traffic.view(model.name, names, now_us),
         versions=version_rows(engine, model),
+        back=_back(model, state, now_us),
     )
+
+
+def _back(model: Model, state: ModelState, now_us: int) -> tuple[Left, ...]:
+    """What ``rollback`` would take: none while a rollout runs, whose abort it is then."""
+    if state.active is not None:
+        return ()
+    kept = {one.name for one in model.versions}
+    names = within_window(state, model.rollout.rollback_window_s, now_us)
+    return tuple(Left(version=n, until_us=state.was_live[n]) for n in names if n in kept)
 
 
 def _down(engine: Engine, model: Model, state: ModelState) -> str:

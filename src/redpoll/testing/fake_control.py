@@ -21,6 +21,7 @@ from redpoll.testing.fake_reads import FakeReads
 from redpoll.views import (
     ApplyLine,
     DecisionView,
+    Left,
     ModelView,
     RolloutView,
 )
@@ -225,6 +226,9 @@ class FakeControl(FakeReads):
             candidate=rollout.version if running else None,
             needs="",
             live=rollout.version if rollout.state == "promoted" else view.live,
+            back=(Left(version=rollout.stable, until_us=rollout.since_us),)
+            if rollout.state == "promoted"
+            else (),
         )
         decision = night.decision(
             self.now_us,

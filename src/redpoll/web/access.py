@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from redpoll.clock import Clock
 from redpoll.errors import RedpollError
+from redpoll.web.accept import wants_page
 from redpoll.web.guard import SAFE, App, Receive, Refuse, Scope, Send
 
 SCOPES = ("predict", "outcomes", "read", "review", "operate", "admin", "metrics")
@@ -203,7 +204,7 @@ class Gate:
         A link from elsewhere (an alert's) comes without a strict cookie: the page asks once more,
         now from here.
         """
-        page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+        page = scope["method"] == "GET" and wants_page(scope)
         if error.code != "RP-500" or not page:
             return self.refuse(scope, error)
         if headers.get("sec-fetch-site") == "cross-site":

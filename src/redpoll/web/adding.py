@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,12 @@ from starlette.responses import Response
 
 from redpoll import config
 from redpoll.errors import RedpollError
-from redpoll.web.api import actor_of, body_of, reply, text
+from redpoll.web.api import Endpoint, actor_of, body_of, reply, strict, text
 
 if TYPE_CHECKING:
     from redpoll.control.service import Control
 
 PATH = "/api/v1/models/{model}/versions"
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def endpoint(control: Control) -> Endpoint:
@@ -42,7 +39,7 @@ def endpoint(control: Control) -> Endpoint:
         lines = await control.add_version(model, version, actor=actor_of(request, body))
         return reply({"lines": lines}, status=201)
 
-    return add
+    return strict(add, ())
 
 
 def checked_folder(given: str) -> None:

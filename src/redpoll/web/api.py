@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ACTIONS = ("pause", "resume", "promote", "abort", "retry")
 LIMIT_MAX = 1000
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def reply(
@@ -47,12 +50,17 @@ def error_reply(error: RedpollError) -> Response:
     content: dict[str, Any] = {"error": error.message, "code": error.code}
     if problems := getattr(error, "problems", ()):
         content["problems"] = [problem._asdict() for problem in problems]
+    return reply(content, status=error.status, headers=error_headers(error))
+
+
+def error_headers(error: RedpollError) -> dict[str, str]:
+    """Headers that go with an error, in whatever form it is told."""
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return reply(content, status=error.status, headers=headers)
+    return headers
 
 
 def generation_of(request: Request) -> int | None:
@@ -107,6 +115,37 @@ def actor_of(request: Request, body: dict[str, Any]) -> str:
     viewer = viewer_of(request)
     said = text(body, "actor").strip()[:100]
     return said if said and not viewer.named else viewer.name
+
+
+def checked_key(request: Request, key: str, known: tuple[str, ...]) -> None:
+    """RP-101 where an address does not know a query parameter."""
+    if key not in known:
+        allowed = f"known are {', '.join(known)}" if known else "it takes none"
+        raise RedpollError(
+            "RP-101",
+            f"{request.url.path[:100]} has no query parameter {key[:60]!r}; {allowed}."
+            + closest(key, known),
+        )
+
+
+def checked_query(request: Request, known: tuple[str, ...]) -> None:
+    """RP-101 where an address has a parameter that is not known there, or one twice."""
+    seen: set[str] = set()
+    for key, _ in request.query_params.multi_items():
+        checked_key(request, key, known)
+        if key in seen:
+            raise RedpollError("RP-101", f"The query parameter {key!r} stands there twice.")
+        seen.add(key)
+
+
+def strict(end: Endpoint, known: tuple[str, ...]) -> Endpoint:
+    """The endpoint, refusing query parameters that it does not know: none is ignored."""
+
+    async def checked(request: Request) -> Response:
+        checked_query(request, known)
+        return await end(request)
+
+    return checked
 
 
 def limit_of(request: Request, default: int = 100) -> int:
@@ -179,7 +218,8 @@ class Api:
 
     async def rollouts(self, request: Request) -> Response:
         """A model's rollouts, newest first."""
-        return reply({"rollouts": self.control.rollouts(request.path_params["model"])})
+        found = self.control.rollouts(request.path_params["model"])
+        return reply({"rollouts": found[: limit_of(request, LIMIT_MAX)]})
 
     async def start_rollout(self, request: Request) -> Response:
         """Begin a rollout."""
@@ -259,7 +299,8 @@ class Api:
     async def decisions(self, request: Request) -> Response:
         """What was decided, newest first; ``?of=`` a model or a rollout."""
         of = request.query_params.get("of") or None
-        return reply({"decisions": self.control.decisions(of, limit=limit_of(request))})
+        found = self.control.decisions(of, limit=limit_of(request))
+        return reply({"decisions": found})
 
     async def apply(self, request: Request) -> Response:
         """Make the catalog match a file on the server's machine."""
@@ -286,27 +327,30 @@ class Api:
 
     def routes(self) -> list[WebRoute]:
         """All of them; health also answers outside ``/api/v1``."""
-        table = [
-            ("GET", "/overview", self.overview),
-            ("GET", "/models", self.models),
-            ("GET", "/models/{model}", self.model),
-            ("GET", "/models/{model}/versions", self.versions),
-            ("GET", "/models/{model}/route", self.route),
-            ("GET", "/models/{model}/rollouts", self.rollouts),
-            ("POST", "/models/{model}/rollouts", self.start_rollout),
-            ("POST", "/models/{model}/rollback", self.rollback),
-            ("GET", "/rollouts/{id}", self.rollout),
-            ("GET", "/rollouts/{id}/decisions", self.rollout_decisions),
-            ("GET", "/rollouts/{id}/curve", self.curve),
-            ("GET", "/rollouts/{id}/failures", self.failures),
-            ("POST", "/rollouts/{id}/{action}", self.act),
-            ("GET", "/decisions", self.decisions),
-            ("POST", "/apply", self.apply),
-            ("GET", "/events", self.events),
-            ("GET", "/healthz", healthz),
-            ("GET", "/readyz", self.readyz),
-            ("GET", "/openapi.json", document),
+        table: list[tuple[str, str, Endpoint, tuple[str, ...]]] = [
+            ("GET", "/overview", self.overview, ()),
+            ("GET", "/models", self.models, ()),
+            ("GET", "/models/{model}", self.model, ()),
+            ("GET", "/models/{model}/versions", self.versions, ()),
+            ("GET", "/models/{model}/route", self.route, ()),
+            ("GET", "/models/{model}/rollouts", self.rollouts, ("limit",)),
+            ("POST", "/models/{model}/rollouts", self.start_rollout, ()),
+            ("POST", "/models/{model}/rollback", self.rollback, ()),
+            ("GET", "/rollouts/{id}", self.rollout, ()),
+            ("GET", "/rollouts/{id}/decisions", self.rollout_decisions, ("limit",)),
+            ("GET", "/rollouts/{id}/curve", self.curve, ()),
+            ("GET", "/rollouts/{id}/failures", self.failures, ("limit",)),
+            ("POST", "/rollouts/{id}/{action}", self.act, ()),
+            ("GET", "/decisions", self.decisions, ("of", "limit")),
+            ("POST", "/apply", self.apply, ()),
+            ("GET", "/events", self.events, ()),
+            ("GET", "/healthz", healthz, ()),
+            ("GET", "/readyz", self.readyz, ()),
+            ("GET", "/openapi.json", document, ()),
         ]
-        found = [WebRoute("/api/v1" + path, end, methods=[method]) for method, path, end in table]
+        found = [
+            WebRoute("/api/v1" + path, strict(end, known), methods=[method])
+            for method, path, end, known in table
+        ]
         found += [WebRoute("/healthz", healthz), WebRoute("/readyz", self.readyz)]
         return found

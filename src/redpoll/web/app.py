@@ -17,10 +17,12 @@ from redpoll.catalog import Server
 from redpoll.clock import Clock, SystemClock
 from redpoll.errors import RedpollError
 from redpoll.web import adding, guard, login
+from redpoll.web.accept import wants_page
 from redpoll.web.access import Access, Gate, Tokens
 from redpoll.web.api import Api, error_reply
 from redpoll.web.console import Console
 from redpoll.web.events import Hub
+from redpoll.web.model_forms import ModelForms
 from redpoll.web.recent import Recent
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def create_app(
     console = Console(control, hub, clock or SystemClock(), recent)
 
     def answer(request: Request, error: RedpollError) -> Response:
-        if _wants_page(request):
+        if wants_page(request.scope):
             return console.error(request, error)
         return error_reply(error)
 
@@ -60,7 +62,7 @@ def create_app(
         return reply
 
     def refuse(scope: guard.Scope, error: RedpollError) -> guard.App:
-        return error_reply(error)
+        return answer(Request(scope), error)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -77,6 +79,7 @@ def create_app(
             *Api(control, hub).routes(),
             Route(adding.PATH, adding.endpoint(control), methods=["POST"]),
             *login.routes(access, console.login),
+            *ModelForms(control, console).routes(),
             *console.routes(),
         ],
         middleware=[
@@ -92,14 +95,11 @@ def create_app(
 
 def _http_error(request: Request, error: HTTPException) -> RedpollError:
     """Starlette's own errors in our words."""
+    path, takes = request.url.path[:200], (error.headers or {}).get("Allow", "")
+    only = f", only {', '.join(sorted(takes.split(', ')))}" if takes else ""
     if error.status_code == 405:
-        return RedpollError("RP-105", f"{request.url.path} does not take {request.method}.")
+        return RedpollError("RP-105", f"{path} does not take {request.method}{only}.")
     if error.status_code == 404:
-        return RedpollError("RP-104", f"There is nothing at {request.url.path[:200]}.")
-    return RedpollError("RP-101", f"The request cannot be read: {error.detail}.")
-
-
-def _wants_page(request: Request) -> bool:
-    path = request.url.path
-    data = path.startswith(("/api/", "/healthz", "/readyz")) or path.endswith((".json", ".csv"))
-    return not data and "text/html" in request.headers.get("accept", "")
+        return RedpollError("RP-104", f"There is nothing at {path}.")
+    said = str(error.detail).rstrip(".")
+    return RedpollError("RP-101", f"The request cannot be read: {said}.")

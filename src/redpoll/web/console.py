@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from redpoll.clock import Clock
 from redpoll.errors import RedpollError
-from redpoll.web import api, events, pages, render, rollout_page
+from redpoll.web import api, error_page, events, pages, render, rollout_page
 from redpoll.web.access import viewer_of
 from redpoll.web.recent import Recent
 
@@ -50,7 +50,8 @@ class Console:
         self.host = socket.gethostname()
 
     # pages
-    def _asked(self, request: Request) -> pages.Asked:
+    def asked(self, request: Request) -> pages.Asked:
+        """What the address says, and who asks."""
         return pages.Asked(
             now_us=self.clock.now_us(),
             query=request.query_params,
@@ -60,20 +61,20 @@ class Console:
 
     def now(self, request: Request) -> pages.Page:
         """``/``."""
-        return pages.now(self.control, self._asked(request))
+        return pages.now(self.control, self.asked(request))
 
     def rollouts(self, request: Request) -> pages.Page:
         """``/rollouts``."""
-        return pages.rollouts(self.control, self._asked(request))
+        return pages.rollouts(self.control, self.asked(request))
 
     def rollout(self, request: Request) -> pages.Page:
         """``/rollouts/{id}``."""
         name = request.path_params["id"]
-        return rollout_page.rollout(self.control, name, self._asked(request))
+        return rollout_page.rollout(self.control, name, self.asked(request))
 
     def model(self, request: Request) -> pages.Page:
         """``/models/{model}``."""
-        return pages.model(self.control, request.path_params["model"], self._asked(request))
+        return pages.model(self.control, request.path_params["model"], self.asked(request))
 
     def render(self, request: Request, page: pages.Page, **more: Any) -> tuple[str, dict[str, str]]:
         """Make the page's HTML and its parts."""
@@ -90,6 +91,7 @@ class Console:
             "typed": "",
             "problem": None,
             "viewer": viewer_of(request),
+            "frozen": None,
         }
         template = self.templates.get_template(page.template)
         return template.render({**context, **page.context, **more}), parts.found
@@ -103,16 +105,26 @@ class Console:
 
     def error(self, request: Request, error: RedpollError) -> Response:
         """Answer with an error as a page of its own."""
+        known = "redpoll.viewer" in request.scope  # else it was refused at the door: say nothing
         context = {
-            "title": "Not found" if error.status == 404 else "Not done",
+            "title": error_page.TITLES.get(error.status, "Not done"),
             "here": "",
             "needs": 0,
             "calls": False,
             "running": 0,
             "layout": "",
             "error": error,
+            "problems": [str(one) for one in getattr(error, "problems", ())],
+            "near": None,
+            "links": [],
         }
-        return self.html(request, pages.Page("error.html", context, None), status=error.status)
+        if known and error.status == 404:
+            context |= error_page.ways(self.control, request.url.path)
+        viewer = viewer_of(request) if known else None
+        page = pages.Page("error.html", context, None)
+        answer = self.html(request, page, status=error.status, viewer=viewer)
+        answer.headers.update(api.error_headers(error))
+        return answer
 
     def login(self, request: Request, status: int, **more: Any) -> Response:
         """Answer with the log-in page."""
@@ -213,18 +225,19 @@ class Console:
     def routes(self) -> list[Route | Mount]:
         """Each page as HTML, ``.json``, ``.csv`` and ``.live``."""
         found: list[Route | Mount] = []
-        for path, plain, make in (
-            ("/", "/now", self.now),
-            ("/rollouts", "/rollouts", self.rollouts),
-            ("/rollouts/{id}", "/rollouts/{id}", self.rollout),
-            ("/models/{model}", "/models/{model}", self.model),
+        for path, plain, make, query in (
+            ("/", "/now", self.now, ()),
+            ("/rollouts", "/rollouts", self.rollouts, ("model", "state")),
+            ("/rollouts/{id}", "/rollouts/{id}", self.rollout, ("at", "done")),
+            ("/models/{model}", "/models/{model}", self.model, ("done",)),
         ):
-            found += [
-                Route(f"{plain}.json", self._json(make), methods=["GET"]),
-                Route(f"{plain}.csv", self._csv(make), methods=["GET"]),
-                Route(f"{plain}.live", self._live(make), methods=["GET"]),
-                Route(path, self._html(make), methods=["GET"]),
-            ]
+            for at, kind in (
+                (f"{plain}.json", self._json),
+                (f"{plain}.csv", self._csv),
+                (f"{plain}.live", self._live),
+                (path, self._html),
+            ):
+                found.append(Route(at, api.strict(kind(make), query), methods=["GET"]))
         found.append(Route("/rollouts/{id}", self.act, methods=["POST"]))
         found.append(Mount("/static", _Static(directory=STATIC)))
         return found

@@ -29,6 +29,7 @@ from redpoll.journal.files import Journal
 from redpoll.store.sqlite import SqliteStore
 from redpoll.web import applying
 from redpoll.web.app import create_app
+from redpoll.web.malformed import Protocol
 
 log = logging.getLogger("redpoll.control")
 
@@ -101,7 +102,7 @@ async def run(arguments: argparse.Namespace) -> None:
         uvicorn.Config(
             app,
             loop="none",
-            http="h11",
+            http=Protocol,
             ws="none",
             log_config=None,
             access_log=False,

@@ -81,7 +81,7 @@ class Process:
         listening = await self.loop.create_server(
             self.clients.connect, sock=self._listener, backlog=BACKLOG
         )
-        log.info("listening on %s", self._listener.getsockname())
+        log.info("listening on %s", url_of(self._listener.getsockname()))
         await self._end.wait()
         await self._drain()
         listening.close()
@@ -116,6 +116,12 @@ class Process:
             self.counters.save()
         except OSError as error:
             log.error("the counters could not be saved: %s", error)
+
+
+def url_of(address: tuple[str | int, ...]) -> str:
+    """An address of ``getsockname`` as people open it: ``http://127.0.0.1:8080``, ``http://[::1]:8080``."""
+    host, port = str(address[0]), address[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listener(fd: int | None, server: Server) -> socket.socket:

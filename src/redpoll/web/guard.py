@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -25,6 +26,8 @@ Refuse = Callable[[Scope, RedpollError], App]
 
 log = logging.getLogger("redpoll.web")
 
+# An IPv6 address in brackets, or a name or IPv4 address; perhaps a port.
+_NETLOC = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::(\d{0,5}))?\Z", re.ASCII)
 SAFE = ("GET", "HEAD", "OPTIONS")
 BODY_BYTES_MAX = 1024 * 1024
 CONTENT_SECURITY_POLICY = (
@@ -41,10 +44,14 @@ HEADERS = (
 
 
 def split_host(netloc: str) -> str:
-    """The name of a ``host:port``, lower case, brackets and port left off."""
-    if netloc.startswith("["):
-        return netloc[1:].split("]", 1)[0].lower()
-    return netloc.rsplit(":", 1)[0].lower() if netloc.count(":") == 1 else netloc.lower()
+    """The name of a ``host[:port]``, lower case, brackets and port left off; "" where it is none.
+
+    A port is a number from 1 to 65535 (or empty: the scheme's own), as in RFC 9110.
+    """
+    found = _NETLOC.match(netloc)
+    if not found or (found[3] and not 0 < int(found[3]) <= 65535):
+        return ""
+    return (found[1] or found[2]).lower()
 
 
 def is_loopback(host: str) -> bool:
@@ -76,6 +83,12 @@ def allowed_host(netloc: str, listen: str) -> bool:
 def check(method: str, headers: Mapping[str, str], listen: str) -> None:
     """RP-502 unless ``Host`` is ours and, for a change, ``Origin`` is the same site (or absent)."""
     host = headers.get("host", "")
+    if not split_host(host):
+        raise RedpollError(
+            "RP-502",
+            f"The Host header {host[:100]!r} is no host and port such as 127.0.0.1:8081 or "
+            "[::1]:8081; use the address that redpoll printed at its start.",
+        )
     if not allowed_host(host, listen):
         raise RedpollError(
             "RP-502",

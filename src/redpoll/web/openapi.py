@@ -145,8 +145,8 @@ _PATHS: tuple[tuple[str, str, str, str, list[Any], Any, int, Any], ...] = (
         _list("lines", "ApplyLine"),
     ),
     (
-        "get", "/models/{model}/rollouts", "Its rollouts, newest first", "read", [_MODEL], None,
-        200, _list("rollouts", "RolloutView"),
+        "get", "/models/{model}/rollouts", "Its rollouts, newest first", "read", [_MODEL, _LIMIT],
+        None, 200, _list("rollouts", "RolloutView"),
     ),
     (
         "post", "/models/{model}/rollouts", "Start a rollout", "operate", [_MODEL, _IF_MATCH],
@@ -233,7 +233,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "redpoll: control plane",
             "version": redpoll.__version__,
-            "description": "Times are µs since the epoch, UTC; rates fractions; latencies ms.",
+            "description": "Times are µs since the epoch, UTC; rates fractions; latencies ms. "
+            "A query parameter that an address does not take is refused (RP-101).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,

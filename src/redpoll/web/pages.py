@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from redpoll.errors import RedpollError, closest
 from redpoll.views import ArmView, DecisionView, ModelView, Overview, RolloutView
 from redpoll.web import words
 
@@ -146,6 +147,12 @@ def rollouts(control: Control, asked: Asked) -> Page:
     """Every rollout of every model, newest first; ``?model=`` and ``?state=`` filter."""
     overview = control.overview()
     wanted_model, wanted_state = asked.query.get("model", ""), asked.query.get("state", "")
+    if wanted_state and wanted_state not in STATES:
+        raise RedpollError(
+            "RP-101",
+            f"state is {wanted_state[:40]!r}; it is one of {', '.join(STATES)}."
+            + closest(wanted_state, STATES),
+        )
     names = [wanted_model] if wanted_model else [m.name for m in overview.models]
     found = [r for name in names for r in control.rollouts(name)]
     found = [r for r in found if wanted_state in ("", r.state)]
@@ -191,12 +198,17 @@ def model(control: Control, name: str, asked: Asked) -> Page:
     view = control.model(name)
     decisions = control.decisions(name, limit=50)
     row = _model_row(view, asked)
+    past, versions = control.rollouts(name), control.versions(name)
     context = frame(f"{view.name} {view.live or 'has no live version'}", "now", overview) | {
         "model": view,
         "row": row,
         "decisions": decisions,
-        "rollouts": control.rollouts(name)[:10],
-        "versions": control.versions(name),
+        "rollouts": past[:10],
+        "versions": versions,
+        "back_rate": words.per_second(view.requests_per_second),
+        "startable": [v["name"] for v in versions if v["name"] not in (view.live, view.candidate)],
+        "operator": asked.operator,
+        "done": next((d for d in decisions if d.decision_id == asked.query.get("done")), None),
     }
     rows = [decision_data(d) for d in decisions]
     return Page("model.html", context, {"model": view, "decisions": decisions}, rows)
