@@ -130,3 +130,12 @@ def test_the_bound_on_false_alarms_in_words():
     odd = running(Plan(steps=PLAN.steps, alpha=0.03)).rollout
     assert "3 rollouts of 100" in sentences.false_alarm(odd)
     assert "bad host or cache" in sentences.false_alarm(odd)
+
+
+def test_a_reason_is_kept_as_it_was_typed_and_its_sentence_ends_once():
+    """Dots in it are not taken away, and none is added behind a sentence that has its end."""
+    for reason, end in (("wait... what?", ""), ("seen enough.", ""), ("see 1..9", ".")):
+        told = tell(running(), "promote", T0 + SECOND, reason=reason)
+        assert told.active.sentence == f"v2 goes to 50% (step 2 of 2) by anna: {reason}{end}"
+        out = tell(running(), "abort", T0 + SECOND, reason=reason)
+        assert out.rollout.sentence == f"v2 aborted by anna: {reason}{end} v1 serves everything."

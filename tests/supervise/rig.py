@@ -23,6 +23,9 @@ from redpoll.supervise.pool import Pool
 TIMEOUT_S = 15.0
 
 
+DECLARATION = "d0"  # of what the model says of its requests; any word does here
+
+
 class Rig:
     """``write`` a module, ``want`` versions, look at ``state`` and ``deploys``."""
 
@@ -48,7 +51,7 @@ class Rig:
             version.name: Target(
                 version=version,
                 addresses=tuple(
-                    f"unix:{self.data.socket(1, version.name, index)}"
+                    f"unix:{self.data.socket(1, version.name, index, DECLARATION)}"
                     for index in range(version.workers)
                 ),
                 run=version.name not in stopped,
@@ -74,7 +77,7 @@ class Rig:
 
     def listens(self, version: str = "v1") -> bool:
         """Whether a version's socket has its name."""
-        return Path(self.data.socket(1, version, 0)).exists()
+        return Path(self.data.socket(1, version, 0, DECLARATION)).exists()
 
     async def until(self, what: Callable[[], Any]) -> None:
         """Wait for something to become true."""
@@ -92,7 +95,9 @@ class Rig:
         body = json.dumps(
             {"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [value]}]}
         ).encode()
-        reader, writer = await asyncio.open_unix_connection(self.data.socket(1, version, 0))
+        reader, writer = await asyncio.open_unix_connection(
+            self.data.socket(1, version, 0, DECLARATION)
+        )
         try:
             writer.write(
                 b"POST /v2/models/m/infer HTTP/1.1\r\nConnection: close\r\n"

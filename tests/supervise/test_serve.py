@@ -101,7 +101,7 @@ class Served:
     def with_worker(self) -> int:
         """Publish a table in which v1 runs; its worker's pid when it is ready."""
         version = Version(name="v1", backend="python:code_a:load", folder=str(self.folder))
-        target = Target(version=version, addresses=(f"unix:{self.data.socket(0, 'v1', 0)}",))
+        target = Target(version=version, addresses=(f"unix:{self.data.socket(0, 'v1', 0, 'd0')}",))
         model = Model(name="m", versions=(version,))
         route = Route(model=model, number=0, generation=1, targets={"v1": target})
         replace(self.data.routes, routes.encode(Table(routes={"m": route})))

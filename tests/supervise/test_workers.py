@@ -12,7 +12,7 @@ import pytest
 
 from redpoll.host.process import alive
 from redpoll.supervise import pool
-from tests.supervise.rig import Rig, run
+from tests.supervise.rig import DECLARATION, Rig, run
 
 ANSWERS = """
     def load():
@@ -332,7 +332,7 @@ def test_a_data_folder_that_is_too_deep_has_its_sockets_elsewhere(tmp_path: Path
         rig.want(rig.version())
         await rig.ready()
         assert (await rig.ask())[0] == 200
-        made.append(Path(rig.data.socket(1, "v1", 0)).parent)
+        made.append(Path(rig.data.socket(1, "v1", 0, DECLARATION)).parent)
         assert rig.folder not in made[0].parents
         assert rig.listens()
 

@@ -34,14 +34,14 @@ class DataDir:
             folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def socket(self, model_number: int, version: str, index: int, declaration: str = "") -> str:
+    def socket(self, model_number: int, version: str, index: int, declaration: str) -> str:
         """A worker's Unix socket; in the system's temporary folder where ours is too deep.
 
         ``declaration`` is of the model that the worker was told: one that was told another answers
         elsewhere, so that nobody asks it by the words of the first.
         """
         digest = hashlib.sha256(version.encode()).hexdigest()[:10]
-        name = f"{model_number}-{digest}-{declaration or 'any'}-{index}.sock"
+        name = f"{model_number}-{digest}-{declaration}-{index}.sock"
         path = str(self.run / name)
         if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
             return path

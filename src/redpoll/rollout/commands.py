@@ -253,7 +253,7 @@ def _pause(rollout: RolloutState, asked: Asked) -> Action:
 def _resume(rollout: RolloutState, asked: Asked) -> Action:
     if rollout.state != "paused":
         raise RedpollError("RP-402", f"{rollout.id} is {rollout.state}, not paused.")
-    by = f"by {asked.actor}: {asked.reason}"
+    by = _by(asked)
     if not rollout.begun:
         return _ask(rollout, "resume", "pending", f"{rollout.version} goes on {by}", asked)
     if rollout.cause == STEP:
@@ -272,7 +272,7 @@ def _resume(rollout: RolloutState, asked: Asked) -> Action:
         changes = enter(rollout, 0, None, asked.salt)
         changes["step_base"] = 0
     weight = changes.get("weight", rollout.weight)
-    sentence = f"{rollout.version} goes on at {percent(weight)} {by}.{note}".replace("..", ".")
+    sentence = f"{rollout.version} goes on at {percent(weight)} {by}{note}"
     return _ask(rollout, "resume", "running", sentence, asked, **changes)
 
 
@@ -290,7 +290,7 @@ def _promote(rollout: RolloutState, asked: Asked) -> Action:
             f"{rollout.version} takes no traffic yet, so there is nothing to promote; resume or"
             " wait until it is ready.",
         )
-    by = f"by {asked.actor}: {asked.reason}"
+    by = _by(asked)
     if not asked.full and rollout.step + 1 < len(rollout.plan.steps):
         if rollout.cause == SPLIT:
             raise RedpollError(
@@ -301,12 +301,10 @@ def _promote(rollout: RolloutState, asked: Asked) -> Action:
         changes = enter(rollout, rollout.step + 1, asked.reading, asked.salt)
         to = f"{percent(changes['weight'])} (step {rollout.step + 2} of {len(rollout.plan.steps)})"
         goes = "is resumed and goes" if _held(rollout) else "goes"
-        sentence = f"{rollout.version} {goes} to {to} {by}.{_despite(rollout)}".replace("..", ".")
+        sentence = f"{rollout.version} {goes} to {to} {by}{_despite(rollout)}"
         changes["waived"] = _accepted(rollout)
         return _ask(rollout, "advance", "running", sentence, asked, **changes)
-    sentence = (
-        f"{rollout.version} promoted {by}. It serves everything now.{_despite(rollout)}"
-    ).replace("..", ".")
+    sentence = f"{rollout.version} promoted {by} It serves everything now.{_despite(rollout)}"
     return _ask(rollout, "promote", "promoted", sentence, asked)
 
 
@@ -325,14 +323,22 @@ def _despite(rollout: RolloutState) -> str:
         if failed
         else ""
     )
-    return f"{note} It was held: {rollout.sentence.rstrip('.')}."
+    return f"{note} It was held: {_full_stop(rollout.sentence)}"
+
+
+def _by(asked: Asked) -> str:
+    """Who and why, ended as a sentence is, so that more can follow."""
+    return _full_stop(f"by {asked.actor}: {asked.reason}")
+
+
+def _full_stop(sentence: str) -> str:
+    """With a full stop, unless it ends in something like it: what people typed stays as it is."""
+    said = sentence.rstrip()
+    return said if said.endswith((".", "!", "?", "…")) else f"{said}."
 
 
 def _abort(rollout: RolloutState, asked: Asked) -> Action:
-    sentence = (
-        f"{rollout.version} aborted by {asked.actor}: {asked.reason}. {rollout.stable} serves"
-        " everything."
-    ).replace("..", ".")
+    sentence = f"{rollout.version} aborted {_by(asked)} {rollout.stable} serves everything."
     return _ask(rollout, "abort", "aborted", sentence, asked)
 
 
