@@ -24,6 +24,7 @@ COMMANDS = {
     "rollout": "redpoll.cli.rollout:rollout",
     "serve": "redpoll.cli.serve:serve",
     "status": "redpoll.cli.status:status",
+    "token": "redpoll.cli.token:token",
     "version": "redpoll.cli.version:version",
 }
 

@@ -123,7 +123,10 @@ def _check_files(config: Config, report: Report, stored: Collection[tuple[str, s
                 _check_version(model, version, report)
     tokens = config.server.tokens_file
     if tokens and not Path(tokens).is_file():
-        report.add(("server", "tokens_file"), f"there is no file {tokens}")
+        report.add(
+            ("server", "tokens_file"),
+            f"there is no file {tokens}; `redpoll token create --scope operate --name NAME` makes it",
+        )
 
 
 def _check_version(model: Model, version: Version, report: Report) -> None:

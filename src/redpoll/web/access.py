@@ -19,11 +19,10 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from redpoll.clock import Clock
 from redpoll.errors import RedpollError
+from redpoll.host.tokens import SCOPES, allows
 from redpoll.web.accept import wants_page
 from redpoll.web.guard import SAFE, App, Receive, Refuse, Scope, Send
 
-SCOPES = ("predict", "outcomes", "read", "review", "operate", "admin", "metrics")
-LADDER = ("read", "operate", "admin")  # each holds those before it
 COOKIE = "redpoll_session"
 SESSION_S = 12 * 3600
 SESSIONS_MAX = 1000
@@ -67,9 +66,7 @@ class Viewer(NamedTuple):
 
     def may(self, scope: str) -> bool:
         """Whether the scope is held, by itself or by a higher one."""
-        if scope in LADDER:
-            return any(one in self.scopes for one in LADDER[LADDER.index(scope) :])
-        return scope in self.scopes
+        return allows(self.scopes, scope)
 
 
 ANYONE = Viewer("somebody on this machine", frozenset(SCOPES))
@@ -119,7 +116,8 @@ class Access:
         if not viewer.may("read"):
             raise RedpollError(
                 "RP-501",
-                f"The token {viewer.name!r} may not read here; make one with --scope operate.",
+                f"The token {viewer.name!r} may not read here; `redpoll token create --scope "
+                "operate --name NAME` on the server makes one that may.",
             )
         now_us = self.clock.now_us()
         self.sessions = {k: s for k, s in self.sessions.items() if s.ends_us > now_us}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from pathlib import Path
@@ -16,12 +17,15 @@ from redpoll.gateway.outcomes import Filed
 from redpoll.gateway.outcomes import read as read_outcome
 from redpoll.gateway.table import RouteTable
 from redpoll.host.counters import render
-from redpoll.host.tokens import Grant, Tokens
+from redpoll.host.tokens import Grant, Tokens, allows
 from redpoll.web import heads, oip, outcomes, paths
 from redpoll.web.http import JSON, Connection
+from redpoll.web.pace import Pace
 
 TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+BEARER = b"www-authenticate: Bearer\r\n"
 GRANTS_MAX = 4096
+HEADER_KEPT_BYTES = 128
 _NEED_MODELS = (paths.MODEL, paths.MODEL_READY, paths.OUTCOMES)
 
 
@@ -42,7 +46,8 @@ class DataPlane:
         self._table = table
         self._metrics = metrics
         self._tokens = tokens
-        self._grants: dict[bytes, Grant | None] = {}
+        self._grants: dict[bytes, Grant] = {}
+        self._pace = Pace()
         self._generation = -1
 
     def read_head(self, head: Head) -> None:
@@ -60,7 +65,7 @@ class DataPlane:
             error = self._forbidden(head, scope)
             if error is not None:
                 self.refused(error)
-                _reply_error(connection, error, b"www-authenticate: Bearer\r\n")
+                _reply_error(connection, error, BEARER if error.status == 401 else b"")
                 return
         if kind == paths.INFER:
             call = connection.call = Call(connection, head, model, version, wire, body)
@@ -156,13 +161,23 @@ class DataPlane:
             return RedpollError(
                 "RP-500",
                 "This server wants a token, and the request carries none that it knows; send "
-                "`Authorization: Bearer …` (`redpoll token create --scope predict`).",
+                f"`Authorization: Bearer TOKEN`; `redpoll token create --scope {scope} --name NAME` "
+                "on the server makes one.",
             )
-        if scope not in grant.scopes and "admin" not in grant.scopes:
+        if not allows(grant.scopes, scope):
             return RedpollError(
                 "RP-501",
                 f"The token of {grant.name!r} does not allow this; it wants the scope {scope!r}.",
             )
+        if grant.per_second is not None:
+            wait_s = self._pace.wait_s(grant.name, grant.per_second, time.monotonic())
+            if wait_s:
+                return RedpollError(
+                    "RP-140",
+                    f"The token of {grant.name!r} may ask {grant.per_second:g} times a second, and "
+                    "asked more often; wait.",
+                    retry_after_s=math.ceil(wait_s),
+                )
         return None
 
     def _grant(self, head: Head) -> Grant | None:
@@ -171,19 +186,26 @@ class DataPlane:
         if tokens is None:
             return None
         tokens.refresh()
-        if tokens.generation != self._generation or len(self._grants) > GRANTS_MAX:
+        if tokens.generation != self._generation:
             self._generation = tokens.generation
             self._grants.clear()
         said = head.headers.get(b"authorization", b"")
-        if said not in self._grants:
+        known = self._grants.get(said)
+        if known is None:
             kind, _, token = said.partition(b" ")
-            known = kind.lower() == b"bearer"
-            self._grants[said] = tokens.find(token.strip().decode("latin-1")) if known else None
-        return self._grants[said]
+            if kind.lower() != b"bearer":
+                return None
+            known = tokens.find(token.strip().decode("latin-1"))
+            # What is not known, or oddly long, is not kept: anybody can send a lot of that.
+            if known is not None and len(said) <= HEADER_KEPT_BYTES:
+                if len(self._grants) >= GRANTS_MAX:
+                    self._grants.clear()
+                self._grants[said] = known
+        return known
 
 
 def _reply_error(connection: Connection, error: RedpollError, lines: bytes = b"") -> None:
-    if error.status == 503:
+    if error.status in (429, 503):
         lines += b"retry-after: %d\r\n" % (error.retry_after_s or 1)
     connection.reply(error.status, JSON + lines, error_body(error))
 
