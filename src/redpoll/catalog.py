@@ -16,6 +16,8 @@ VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 INPUT_TYPES = ("int", "float", "bool", "category", "text", "time", "image", "audio", "embedding")
+WORKER_KINDS = ("sklearn", "python")  # of backends that run in processes of their own
+FILE_KINDS = ("sklearn",)  # of backends that are a file or folder
 OUTPUT_TYPES = ("binary", "category", "float", "text", "json")
 
 
@@ -77,12 +79,23 @@ class Version(Record, frozen=True, kw_only=True):
     artifact: str | None = None
     file_digests: dict[str, str] = {}
     python: str | None = None  # the model's own interpreter, relative to ``folder``; None: ours
+    method: str | None = None  # of a scikit-learn estimator: which one answers
 
     @property
     def kind(self) -> str:
         """``sklearn``, ``python`` (worker processes) or ``http`` (any OIP server)."""
         scheme = self.backend.split(":", 1)[0]
         return "http" if scheme in ("http", "https") else scheme
+
+    @property
+    def worker(self) -> bool:
+        """Whether it runs in worker processes."""
+        return self.kind in WORKER_KINDS
+
+    @property
+    def file(self) -> bool:
+        """Whether its backend names a model file (or folder)."""
+        return self.kind in FILE_KINDS
 
 
 class Tensor(Record, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-142": (0, "unknown_token", "No token of that name is in the tokens file."),
     "RP-200": (502, "backend_failed", "The backend answered with a failure, crashed, or could not be reached."),
     "RP-201": (502, "backend_invalid", "The backend's answer could not be read, or lacks a declared output."),
+    "RP-210": (400, "environment", "A version's own Python (`python`) cannot be used: it is missing or too old, or something that the model needs is not installed there. The message says what to install, and where. The version was not added."),
     "RP-300": (503, "journal", "The journal could not be written. With `on_journal_failure = \"refuse\"` no request is served that could not be recorded."),
     "RP-301": (0, "locked", "Another redpoll server runs on this data folder."),
     "RP-302": (400, "query", "The SQL could not be run over the log."),

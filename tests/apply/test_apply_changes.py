@@ -147,6 +147,7 @@ REFUSED = [
     (V1, replace(V1, artifact="xx"), "m.pkl has other bytes"),
     (V1, replace(V1, backend="python:m:load", artifact=None), "backend was"),
     (V1, replace(V1, file_digests={"labels.json": "1"}), "labels.json"),
+    (V1, replace(V1, method="predict_proba"), "its method was predict and now is predict_proba"),
     (
         replace(V1, backend="http://a/v2/models/m", artifact=None),
         replace(V1, backend="http://b/v2/models/m", artifact=None),
@@ -160,7 +161,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after", "says"), REFUSED, ids=[str(n) for n in range(5)])
+@pytest.mark.parametrize(("before", "after", "says"), REFUSED, ids=[str(n) for n in range(6)])
 def test_a_versions_name_never_gets_another_meaning(before, after, says) -> None:
     """It says under which name to add it, and what to set."""
     catalog = applied(replace(CHURN, versions=(before,)))

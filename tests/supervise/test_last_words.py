@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,5 +70,23 @@ def test_a_process_that_was_killed_is_not_said_to_have_died_of_what_it_wrote(
             await rig.ask(value=2.0)
         await rig.until(lambda: rig.state()["restarts"] == 2)
         assert rig.state()["last_exit"] == "exit status 7: a warning of a call"
+
+    run(tmp_path, scenario)
+
+
+def test_what_could_not_be_started_at_all_is_the_last_exit(tmp_path: Path) -> None:
+    """Not the exit before it: the interpreter was taken away while the worker ran."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.write(WARNS)
+        python = tmp_path / "python"
+        python.symlink_to(sys.executable)
+        rig.want(rig.version(python="./python"))
+        state = await rig.ready()
+        python.unlink()
+        os.kill(state["pid"], signal.SIGKILL)
+        await rig.until(lambda: rig.state()["restarts"] >= 2)
+        assert "python could not be started" in rig.state()["last_exit"]
+        assert "No such file" in rig.state()["last_exit"]
 
     run(tmp_path, scenario)

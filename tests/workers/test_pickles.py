@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 import sklearn
 import sklearn.base
+from msgspec.structs import replace
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from redpoll.backends import pickles
+from redpoll.backends.worker import pickled
 from redpoll.catalog import Version
 from redpoll.errors import RedpollError
+from tests.workers.rig import Worker, output
 
 X = np.random.default_rng(1).normal(size=(50, 3))
 FITTED = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, X[:, 0] > 0)
@@ -60,10 +64,70 @@ def test_another_version_is_refused_with_both_named(tmp_path: Path, monkeypatch:
 
 
 def test_where_a_version_is_not_known_nothing_is_said(tmp_path: Path) -> None:
-    """No file, no such interpreter, another kind of backend: the worker will tell."""
+    """No file, no pickle at all, another kind of backend: the worker will tell."""
     path = tmp_path / "m.pkl"
-    version = Version(name="v1", backend="sklearn:m.pkl", python="/nowhere/python")
+    version = Version(name="v1", backend="sklearn:m.pkl", folder=str(tmp_path))
     pickles.check(version, path)
-    path.write_bytes(pickle.dumps(FITTED))
+    path.write_bytes(b"no pickle")
     pickles.check(version, path)
     pickles.check(Version(name="v1", backend="python:m:load"), path)
+    pickles.check(Version(name="v1", backend="http://h/v2/models/m", python="/nowhere"), path)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_the_modules_that_a_file_needs_are_read_in_every_protocol(protocol: int) -> None:
+    """Also a pickle in which the bytes of a text look like a class."""
+    whole = [FITTED, "cnothing\nhere\n", b"cnothing\nhere\n"]
+    named = pickled.classes(pickle.dumps(whole, protocol))
+    assert "LogisticRegression" in named["sklearn.linear_model._logistic"]
+    assert "nothing" not in named
+
+
+SCRIPT = """
+import pickle
+import numpy
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+class Double(TransformerMixin, BaseEstimator):
+    def fit(self, data, labels=None):
+        return self
+    def transform(self, data):
+        return numpy.asarray(data) * 2
+
+def main():
+    model = make_pipeline(Double(), LogisticRegression()).fit([[0.0], [1.0]], [0, 1])
+    with open("m.pkl", "wb") as file:
+        pickle.dump(model, file)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_class_of_the_script_that_saved_the_file_is_found_in_a_side_file(tmp_path: Path) -> None:
+    """Without it the message says which class, and which file here to name; with it, it answers."""
+    (tmp_path / "fit.py").write_text(SCRIPT)
+    subprocess.run([sys.executable, "fit.py"], cwd=tmp_path, check=True, timeout=60)
+    path = tmp_path / "m.pkl"
+    version = Version(name="v1", backend="sklearn:m.pkl", folder=str(tmp_path))
+    with pytest.raises(
+        RedpollError, match=r'`Double` of `__main__`.*files = \["fit.py"\]'
+    ) as caught:
+        pickles.check(version, path)
+    assert caught.value.code == "RP-210"
+    lost = Worker(tmp_path, "sklearn:m.pkl", wait=False)
+    try:
+        assert lost.process.wait(30) == 3
+    finally:
+        lost.end()
+    assert 'files = ["fit.py"]' in lost.stderr()
+    pickles.check(replace(version, files=("fit.py",)), path)
+    worker = Worker(tmp_path, "sklearn:m.pkl", files=("fit.py",))
+    try:
+        matrix = {"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [0.0, 9.0]}
+        status, answer = worker.infer([matrix])
+    finally:
+        worker.end()
+    assert (status, output(answer, "prediction")["data"]) == (200, [0, 1])

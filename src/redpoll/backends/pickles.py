@@ -1,92 +1,93 @@
-"""Which scikit-learn wrote a file, read without running anything of it.
+"""Whether a version's own Python can load its model, looked at before a worker is started.
 
-Every estimator pickles the version that it was made with (``_sklearn_version``). scikit-learn only
-warns when another one loads it, and may then answer wrongly: so it is refused when the version is
-added, long before the first request. Loading checks again (:mod:`redpoll.backends.worker.models`).
+Nothing of the model is run for it. Every estimator pickles the version of scikit-learn that it was
+made with; another one only warns when it loads it, and may then answer wrongly: so it is refused when
+the version is added, long before the first request. Loading checks again
+(:mod:`redpoll.backends.worker.pickled`).
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import importlib.metadata
-import lzma
-import re
-import subprocess
-import sys
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
-from redpoll.backends.start import interpreter
+from redpoll.backends import environments
+from redpoll.backends.environments import Environment
+from redpoll.backends.worker import pickled
 from redpoll.catalog import Version
 from redpoll.errors import RedpollError
 
-ASK_S = 20.0
 BYTES_MAX = 256 << 20  # of a file that is looked through; the worker finds out about larger ones
-_ASK = "import importlib.metadata as m; print(m.version('scikit-learn'))"
-# The key and its value as pickle writes two strings (protocols 2 to 5), memoised or not.
-_WRITTEN = re.compile(
-    rb"_sklearn_version(?:\x94|q.|r....)?(?:\x8c(?P<short>.)|X(?P<long>.)\0\0\0)", re.DOTALL
-)
-_VERSION = re.compile(rb"[0-9][0-9A-Za-z.+]*\Z")
-_UNPACK: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-    (b"\x1f\x8b", gzip.decompress),
-    (b"BZh", bz2.decompress),
-    (b"\xfd7zXZ", lzma.decompress),
-    (b"x", zlib.decompress),  # joblib's own default
-)
 
 
 def written_with(raw: bytes) -> str | None:
     """Find the scikit-learn version of a pickle or joblib file; None where it does not say."""
-    for magic, unpack in _UNPACK:
-        if raw.startswith(magic):
-            try:
-                raw = unpack(raw)
-            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
-                return None
-            break
-    found = _WRITTEN.search(raw)
-    if found is None:
-        return None
-    length = (found["short"] or found["long"])[0]
-    version = raw[found.end() : found.end() + length]
-    return version.decode() if _VERSION.match(version) else None
+    return pickled.written_with(pickled.unpacked(raw))
 
 
 def check(version: Version, path: Path) -> None:
-    """Raise RP-003 where another scikit-learn wrote ``path`` than the version's Python has.
+    """Raise where a version's Python cannot load the model at ``path``.
 
-    Says nothing where either is not known: then the worker finds out. May ask an interpreter;
-    call it off the event loop.
+    RP-210: no such Python, or something is not installed there, with what to install. RP-003: the
+    file is another scikit-learn's than the one there. Asks an interpreter: call it off the event loop.
     """
-    if version.kind != "sklearn":
+    if not version.worker:
         return
-    try:
-        wrote = written_with(path.read_bytes()) if path.stat().st_size <= BYTES_MAX else None
-    except OSError:
+    if version.kind == "sklearn":
+        _check_estimator(version, path)
         return
-    has = _installed(interpreter(version)) if wrote else None
-    if wrote and has and wrote != has:
+    _need(version, environments.ask(version), "numpy")
+
+
+def _check_estimator(version: Version, path: Path) -> None:
+    raw = _read(path)
+    named = pickled.classes(raw)
+    modules = {name.partition(".")[0] for name in named} - {"__main__", "builtins"}
+    has = environments.ask(version, modules)
+    for package in ("numpy", "scikit-learn"):
+        _need(version, has, package)
+    wrote, here = pickled.written_with(raw), has.packages["scikit-learn"]
+    if wrote and wrote != here:
         raise RedpollError(
             "RP-003",
             f"{version.backend} was written with scikit-learn {wrote}, but the Python that would "
-            f"load it has {has}: a pickle is good for the version that wrote it only. Install "
-            f"scikit-learn=={wrote} there, or fit and save the model again.",
+            f"load it has {here}: a pickle is good for the version that wrote it only. Run "
+            f"{has.install(f'scikit-learn=={wrote}')}, or name the Python that the model was made "
+            "with (`python`), or fit and save the model again.",
+        )
+    for module in has.lost:
+        package = pickled.package_of(module)
+        raise RedpollError(
+            "RP-210",
+            f"{version.backend} needs the module {module!r}, which {has.executable} does not have "
+            f"and {version.folder} neither: run {has.install(package)}, or put {module}.py (or the "
+            "package) there.",
+        )
+    _check_main(version, named.get("__main__", set()))
+
+
+def _check_main(version: Version, names: set[str]) -> None:
+    """Classes of the script that saved the file: they must be in a side file that is Python."""
+    folder = Path(version.folder)
+    scripts = [str(folder / name) for name in version.files if name.endswith(".py")]
+    for name in sorted(names):
+        if pickled.defined(scripts, name.partition(".")[0]) is None:
+            file = version.backend.partition(":")[2]
+            raise RedpollError("RP-210", pickled.lost_class(file, name, str(folder)) + ".")
+
+
+def _need(version: Version, has: Environment, package: str) -> None:
+    if package not in has.packages:
+        raise RedpollError(
+            "RP-210",
+            f"{package} is not installed in {has.executable}, and {version.backend} needs it there: "
+            f"run {has.install(package)}"
+            + (", or name another Python (`python`)." if version.python else "."),
         )
 
 
-def _installed(python: str) -> str | None:
-    if python == sys.executable:
-        try:
-            return importlib.metadata.version("scikit-learn")
-        except importlib.metadata.PackageNotFoundError:
-            return None
+def _read(path: Path) -> bytes:
+    """The pickle in a file; b"" where it cannot be read: then the worker finds out."""
     try:
-        done = subprocess.run(
-            [python, "-I", "-c", _ASK], capture_output=True, text=True, timeout=ASK_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+        return pickled.unpacked(path.read_bytes()) if path.stat().st_size <= BYTES_MAX else b""
+    except OSError:
+        return b""

@@ -10,7 +10,6 @@ import msgspec
 
 from redpoll.catalog import Model, Version
 
-KINDS = ("sklearn", "python")  # of backends that run in a worker
 PROGRAM = Path(__file__).parent / "worker" / "__main__.py"
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -24,6 +23,7 @@ THREAD_VARIABLES = (
     "LOKY_MAX_CPU_COUNT",
 )
 UNSET = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "REDPOLL_TOKEN")
+OURS = ("VIRTUAL_ENV",)  # says nothing true of a model's own Python
 
 
 def specification(model: Model, version: Version, artifacts: Path) -> str:
@@ -45,6 +45,7 @@ def specification(model: Model, version: Version, artifacts: Path) -> str:
             "folder": version.folder or ".",
             "files": version.files,
             "artifact": version.artifact,
+            "method": version.method,
         },
         "artifact": str(artifacts / version.artifact) if version.artifact else None,
     }
@@ -62,6 +63,7 @@ def interpreter(version: Version) -> str:
 
 def environment(version: Version, ours: Mapping[str, str]) -> dict[str, str]:
     """Our environment, with the version's number of threads and without what is ours alone."""
-    kept = {name: value for name, value in ours.items() if name not in UNSET}
+    unset = UNSET if version.python is None else (*UNSET, *OURS)
+    kept = {name: value for name, value in ours.items() if name not in unset}
     threads = {name: str(version.threads) for name in THREAD_VARIABLES}
     return {**kept, **threads, "PYTHONUNBUFFERED": "1"}

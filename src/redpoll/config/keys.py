@@ -129,6 +129,16 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             "required",
             "`sklearn:<file>`, `python:<module>:<callable>`, or `http://…` of an OIP model.",
         ),
+        "python": Setting(
+            "path",
+            "redpoll's own",
+            "The Python that workers run in: the model's own environment. redpoll is not needed there.",
+        ),
+        "method": Setting(
+            "method",
+            "class and probability",
+            "Which method of a scikit-learn estimator answers: `predict_proba`, `transform`, …",
+        ),
         "workers": Setting("integer", "1", "Worker processes (sklearn, python)."),
         "threads": Setting("integer", "1", "BLAS and OpenMP threads of a worker."),
         "load": Setting("duration", '"60s"', "How long a worker may take to become ready."),
@@ -217,7 +227,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "": ("include", "alerts"),
     "server": ("metrics", "gateways", "tls", "on_journal_failure"),
     "models.*": ("request_id_from", "capture", "automation"),
-    "models.*.versions.*": ("python", "method", "host", "headers_env", "ca_file"),
+    "models.*.versions.*": ("host", "headers_env", "ca_file"),
     "models.*.rollout": ("match", "ask_timeout", "deadline", "on_deadline"),
     "models.*.rollout.gates[]": ("slices",),
 }

@@ -131,7 +131,7 @@ def _check_files(config: Config, report: Report, stored: Collection[tuple[str, s
 
 def _check_version(model: Model, version: Version, report: Report) -> None:
     path = ("models", model.name, "versions", version.name)
-    if version.kind == "sklearn":
+    if version.file:
         file = Path(absolute(version.backend.partition(":")[2], version.folder))
         if not file.is_file():
             at = (*path, "backend")

@@ -9,13 +9,21 @@ from redpoll.catalog import VERSION_NAME, Pool, Version
 from redpoll.config.keys import LATER_BACKENDS, SECTIONS
 from redpoll.config.problems import Node, Report, Wrong, not_built, show
 from redpoll.config.scan import Path
-from redpoll.config.values import LONGEST_NAME, boolean, integer, some_time, text
+from redpoll.config.values import LONGEST_NAME, boolean, choice, integer, some_time, text
 from redpoll.errors import closest
 
 SECTION = "models.*.versions.*"
 _KNOWN = ("sklearn", "python", "http")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
-_WORKER_KEYS = ("workers", "threads", "load", "kill_after", "files")
+_METHODS = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "score_samples",
+    "transform",
+)
+_WORKER_KEYS = ("python", "workers", "threads", "load", "kill_after", "files")
 
 
 def read_versions(model: Node, folder: str) -> tuple[Version, ...]:
@@ -86,6 +94,8 @@ def _version(node: Node, name: str, folder: str) -> Version:
         for key in _WORKER_KEYS:
             if node.has(key):
                 node.wrong(key, "redpoll starts no worker for a URL; leave it out")
+    if node.has("method") and backend and not backend.startswith("sklearn:"):
+        node.wrong("method", "only a sklearn: backend has one; leave it out")
     return Version(
         name=name,
         backend=backend,
@@ -101,6 +111,8 @@ def _version(node: Node, name: str, folder: str) -> Version:
         ),
         resend=node.get("resend", boolean, default.resend),
         files=node.get("files", _files, ()),
+        python=node.get("python", text, "") or None,
+        method=node.get("method", choice(*_METHODS), "") or None,
     )
 
 

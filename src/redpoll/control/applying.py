@@ -33,9 +33,9 @@ def fill(engine: Engine, config: Config, copy: bool) -> Config:
     before = engine.store.read()
     for model in config.models:
         stored = before.models.get(model.name)
-        known = {version.name for version in stored.model.versions} if stored else set()
+        known = {one.name: one.python for one in stored.model.versions} if stored else {}
         for version in model.versions:
-            if version.name not in known:
+            if version.name not in known or known[version.name] != version.python:
                 pickles.check(version, source(version))
     return Artifacts(engine.data.artifacts).fill(config, before, copy=copy)
 

@@ -97,9 +97,12 @@ def version_refusal(model: str, before: Version, after: Version, taken: Collecti
     """Why a version's name cannot get another meaning; empty where it keeps its own."""
     changed = ""
     if before.kind != after.kind or (
-        after.kind != "sklearn" and before.backend.rstrip("/") != after.backend.rstrip("/")
+        not after.file and before.backend.rstrip("/") != after.backend.rstrip("/")
     ):
         changed = f'its backend was "{before.backend}" and now is "{after.backend}"'
+    elif before.method != after.method:
+        was, now = before.method or "predict", after.method or "predict"
+        changed = f"its method was {was} and now is {now}"
     elif before.artifact != after.artifact:
         changed = f"{after.backend.partition(':')[2]} has other bytes than when it was added"
     elif before.file_digests != after.file_digests:

@@ -39,7 +39,7 @@ class Artifacts:
         cannot be read or kept.
         """
         artifact = None
-        if version.kind == "sklearn":
+        if version.file:
             artifact = self._keep(source(version), copy)
         sides = {name: self._keep(path, copy) for name, path in side_files(version)}
         return replace(version, artifact=artifact, file_digests=sides)
@@ -138,7 +138,7 @@ def fingerprint(version: Version) -> str:
 
 def _gone(version: Version) -> bool:
     files = [Path(version.folder) / name for name in version.files]
-    if version.kind == "sklearn":
+    if version.file:
         files.append(source(version))
     return any(not path.exists() for path in files)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from redpoll.backends.start import KINDS, specification
+from redpoll.backends.start import specification
 from redpoll.catalog import Model, Record, Version
 from redpoll.host.paths import DataDir
 from redpoll.routes import Table, Target
@@ -46,7 +46,7 @@ def _wants(model: Model, targets: Mapping[str, Target], data: DataDir) -> list[W
     found = []
     declaration = model.declaration()
     for target in targets.values():
-        if not target.run or target.version.kind not in KINDS:
+        if not target.run or not target.version.worker:
             continue
         spec = specification(model, target.version, data.artifacts)
         for index, address in enumerate(target.addresses):

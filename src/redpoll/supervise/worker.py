@@ -82,7 +82,8 @@ class Worker:
                 on_exit=self._exited,
             )
         except Exception as error:  # no such interpreter, no more processes, a full disk …
-            self._died(f"{interpreter(self.want.version)} could not be started: {error}")
+            self._last_exit = f"{interpreter(self.want.version)} could not be started: {error}"
+            self._died(self._last_exit)
             return
         self._set("starting", "")
 
@@ -182,7 +183,6 @@ class Worker:
         healthy_s = self._loop.time() - self._ready_s if self._ready_s else 0.0
         delay_s = self._backoff.died(healthy_s)
         self.restarts += 1
-        self._last_exit = self._last_exit or why
         self._timer = self._loop.call_later(delay_s, self.start)
         self._set("backoff", why)
         self._tell(self, "crash", why)

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from redpoll import config
+from redpoll.backends.start import interpreter
+from redpoll.catalog import Version
 from redpoll.errors import RedpollError
 from redpoll.web.api import Endpoint, actor_of, body_of, reply, strict, text
 
@@ -36,10 +38,26 @@ def endpoint(control: Control) -> Endpoint:
         if folder:
             checked_folder(folder)
         version = config.version_from(model, name, table, folder)
+        if version.python is not None:
+            checked_python(version)
         lines = await control.add_version(model, version, actor=actor_of(request, body))
         return reply({"lines": lines}, status=201)
 
     return strict(add, ())
+
+
+def checked_python(version: Version) -> None:
+    """Check an interpreter that came over HTTP, as :func:`checked_folder` does a folder. RP-501."""
+    path = Path(interpreter(version))
+    if not path.exists():
+        return  # RP-210 says so
+    found = path.stat()
+    if found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o002:
+        raise RedpollError(
+            "RP-501",
+            f"{path} was not taken: workers are run by it, so it must be a program of the server's "
+            "user (or root) that not everyone can write; chown or chmod it.",
+        )
 
 
 def checked_folder(given: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
 
@@ -26,8 +27,26 @@ def main() -> int:
     package = importlib.util.module_from_spec(spec)
     sys.modules["redpoll_worker"] = package
     spec.loader.exec_module(package)
-    run = importlib.import_module("redpoll_worker.run")
+    try:
+        run = importlib.import_module("redpoll_worker.run")
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "numpy":
+            raise
+        return _without_numpy(error)
     return int(run.main(sys.argv[1:]))
+
+
+def _without_numpy(error: ImportError) -> int:
+    """Say, with nothing but the standard library, what this Python is lacking: exit status 3."""
+    say = (
+        f"numpy cannot be imported in {sys.executable} ({error}), and a worker needs it to hand "
+        f"columns to a model: run {sys.executable} -m pip install numpy"
+    )
+    sys.stderr.write(f"redpoll worker: {say}\n")
+    if "--report" in sys.argv[:-1]:
+        pipe = int(sys.argv[sys.argv.index("--report") + 1])
+        os.write(pipe, (json.dumps({"event": "failed", "error": say}) + "\n").encode())
+    return 3
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import mmap
@@ -17,7 +18,26 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 LINE_MAX = 300  # characters of an exception, where it is part of a sentence
-LIBRARIES = ("numpy", "sklearn", "pandas", "scipy", "joblib", "lightgbm", "xgboost", "torch")
+LIBRARIES = (
+    "numpy",
+    "sklearn",
+    "pandas",
+    "scipy",
+    "joblib",
+    "lightgbm",
+    "xgboost",
+    "catboost",
+    "onnxruntime",
+    "mlflow",
+    "torch",
+    "tensorflow",
+    "transformers",
+)
+# What a model file of a kind is read with: another version of it may answer otherwise.
+READ_WITH = {
+    "python": ("numpy",),
+    "sklearn": ("numpy", "scikit-learn", "pandas"),
+}
 
 # The status page, shared with the supervisor: state, when the present call began (CLOCK_MONOTONIC,
 # ns; 0: none), calls begun, calls that failed. Little-endian, 8 bytes each.
@@ -52,11 +72,13 @@ class Page:
 def fingerprint(spec: Mapping[str, Any]) -> str:
     """Digest of all that makes the version answer as it does: sha256, hexadecimal.
 
-    The model file, the side files and, for a Python callable, its module's source.
+    The model file, the side files, for a Python callable its module's source, and the versions of
+    Python and of the libraries that such a model is read with.
     """
     version = spec["version"]
     whole = hashlib.sha256(version["backend"].encode())
     scheme, _, rest = version["backend"].partition(":")
+    whole.update(repr((version.get("method"), libraries(scheme))).encode())
     if spec.get("artifact"):
         whole.update((version.get("artifact") or digest(spec["artifact"])).encode())
     elif scheme == "sklearn":
@@ -68,6 +90,17 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
         if found is not None and found.origin and os.path.exists(found.origin):  # noqa: PTH110
             whole.update(digest(found.origin).encode())
     return whole.hexdigest()
+
+
+def libraries(scheme: str) -> list[tuple[str, str]]:
+    """Python and the installed libraries that models of a kind are read with; nothing is imported."""
+    found = [("python", ".".join(platform.python_version_tuple()[:2]))]
+    for name in READ_WITH.get(scheme, ()):
+        try:
+            found.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def digest(path: str) -> str:
