@@ -28,6 +28,8 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-114": (503, "version_not_running", "The version exists, but does not answer now: a named one that is neither live nor a candidate, or one whose workers are starting or starting again. Retry after the seconds in `Retry-After`."),
     "RP-115": (408, "slow_client", "The request did not arrive whole within the configured wait."),
     "RP-116": (503, "starting", "The server is starting: its gateway has not read its first route table yet, and cannot tell which models there are. Retry after the seconds in `Retry-After`."),
+    "RP-120": (400, "binary_tensors", "A length of a request with binary tensors (`Inference-Header-Content-Length`, `binary_data_size`) is not what the body holds, or bytes are none of the datatype."),
+    "RP-121": (400, "json_only", "The version that answers reads JSON tensors alone, and the request holds what JSON cannot carry: an infinity, or bytes that are no UTF-8."),
     "RP-140": (429, "token_limit", "The token asks more often than its `per_second` allows. Nothing was done; wait the seconds in `Retry-After`, or have a token with a higher bound made."),
     "RP-141": (0, "token_exists", "A token of that name is in the tokens file already. A name stands for one token: what is done with it is signed so."),
     "RP-142": (0, "unknown_token", "No token of that name is in the tokens file."),

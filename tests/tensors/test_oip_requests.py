@@ -147,11 +147,11 @@ def test_a_misspelt_key_or_datatype_is_named() -> None:
 
 
 def test_binary_tensors_are_refused_clearly() -> None:
-    """They come later; until then the error says how to send JSON."""
+    """Without the header that says where the JSON ends."""
     binary = {"name": "x", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4}}
     error = refusal(body(binary))
-    assert error.code == "RP-111"
-    assert "binary_data=False" in error.message
+    assert error.code == "RP-120"
+    assert "Inference-Header-Content-Length" in error.message
 
 
 def test_ids_are_bounded_and_outputs_are_names() -> None:

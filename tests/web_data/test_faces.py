@@ -22,7 +22,7 @@ def test_the_server_says_who_it_is(tmp_path: Path) -> None:
         plane = Plane(tmp_path)
         said = (await plane.ask("GET", "/v2")).said
         assert said["name"] == "redpoll"
-        assert said["extensions"] == []
+        assert said["extensions"] == ["binary_tensor_data"]
         assert (await plane.ask("GET", "/v2/")).status == 200
         assert (await plane.ask("GET", "/v2/health/live")).said == {"live": True}
 
@@ -157,13 +157,13 @@ def test_addresses_are_read_as_http_means_them(tmp_path: Path) -> None:
 
 
 def test_what_comes_later_is_refused_clearly(tmp_path: Path) -> None:
-    """Binary tensors and streams: 415 that says what to send instead."""
+    """Streams, and rows with binary tensors: 415 that says what to send instead."""
 
     async def go() -> None:
         plane = Plane(tmp_path)
-        reply = await plane.ask("POST", INFER, BODY, inference_header_content_length="20")
+        reply = await plane.ask("POST", "/predict/m", BODY, inference_header_content_length="20")
         assert (reply.status, reply.said["code"]) == (415, "RP-111")
-        assert "binary_data=False" in reply.said["error"]
+        assert "/v2/models/" in reply.said["error"]
         reply = await plane.ask("POST", INFER, BODY, accept="text/event-stream")
         assert reply.status == 415
         plane.whole()

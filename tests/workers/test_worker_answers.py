@@ -23,7 +23,7 @@ def sent(value: Any, rows: int = 2, declared: str | None = None) -> tuple[str, l
         (np.array([1.0, 2.5]), "FP64", [1.0, 2.5]),
         (np.array([1, np.nan], np.float32), "FP32", [1.0, None]),
         ([float("inf"), float("-inf")], "FP64", [None, None]),
-        (np.array([1, 2], np.int32), "INT64", [1, 2]),
+        (np.array([1, 2], np.int32), "INT32", [1, 2]),
         (np.array([1, 2**63], np.uint64), "UINT64", [1, 2**63]),
         (np.array([2**63 - 1, -(2**63)]), "INT64", [2**63 - 1, -(2**63)]),
         (np.array([True, False]), "BOOL", [True, False]),

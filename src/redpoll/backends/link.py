@@ -11,7 +11,13 @@ from redpoll.backends.port import Ask, Failure
 from redpoll.host.wire import HEAD_END, Chunks, Remembered, TooLarge, WireError
 
 HEAD_BYTES_MAX = 64 * 1024
-_PASSED_ON = (b"content-type", b"retry-after", b"www-authenticate", b"content-language")
+_PASSED_ON = (
+    b"content-type",
+    b"retry-after",
+    b"www-authenticate",
+    b"content-language",
+    b"inference-header-content-length",
+)
 _JSON = b"content-type: application/json\r\n"
 
 

@@ -11,12 +11,15 @@ import asyncio
 import time
 from urllib.parse import urlsplit
 
+import msgspec
+
 from redpoll.backends.link import Link, Owner
 from redpoll.backends.port import Ask, Failure
 from redpoll.errors import RedpollError
 
 PROBE_TIMEOUT_S = 2.0
 METADATA_BYTES_MAX = 256 * 1024
+EXTENSION = "binary_tensor_data"
 
 
 class Address:
@@ -82,6 +85,7 @@ class HttpBackend:
         answer_bytes_max: int = 64 * 1024 * 1024,
     ) -> None:
         self.ready = False
+        self.binary = False
         self._addresses = [Address(written, model) for written in addresses]
         self._only = self._addresses[0] if len(addresses) == 1 else None
         self._connections = connections
@@ -210,6 +214,8 @@ class HttpBackend:
                 if address.ready and not self._metadata:
                     status, body = await self._get(address, address.path)
                     self._metadata = body if status == 200 else b"{}"
+                    server = address.path.partition("/models/")[0]
+                    self.binary = _reads_binary(*await self._get(address, server))
         except (OSError, TimeoutError):
             address.ready = False
         return address.ready
@@ -275,7 +281,7 @@ class Unreachable:
     """A backend that cannot be asked at all, and says why (see :class:`~.port.Backend`)."""
 
     def __init__(self, why: str) -> None:
-        self.ready = False
+        self.ready = self.binary = False
         self._why = why
 
     def free(self) -> bool:
@@ -302,6 +308,16 @@ class Unreachable:
 
     def close(self) -> None:
         """Nothing to give up."""
+
+
+def _reads_binary(status: int, body: bytes) -> bool:
+    """Whether a server's metadata names the extension. Those that do not name it fail on such."""
+    try:
+        said = msgspec.json.decode(body) if status == 200 else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    extensions = said.get("extensions") if isinstance(said, dict) else None
+    return isinstance(extensions, list) and EXTENSION in extensions
 
 
 def _broken(address: Address, why: str) -> Failure:

@@ -42,6 +42,7 @@ class Backend(Protocol):
     """Where one version runs."""
 
     ready: bool  # as last probed, or as the last ask showed
+    binary: bool  # the other side says that it reads binary tensors
 
     def free(self) -> bool:
         """Whether one more ask can be started now."""

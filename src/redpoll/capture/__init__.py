@@ -14,13 +14,15 @@ from msgspec import structs
 from redpoll.catalog import Tensor
 from redpoll.errors import RedpollError
 from redpoll.facts import Answer, Entry, Fact, Request
-from redpoll.tensors import columns, oip
+from redpoll.tensors import binary, columns, oip
 
 NONE = 0  # no raw body
 OIP_REQUEST = 1  # an OIP V2 inference request, JSON
 ROWS_REQUEST = 2  # the plain JSON of POST /predict: one row, or {"rows": […]}
 OIP_ANSWER = 3  # an OIP V2 inference answer, JSON
 TEXT = 4  # an error's text
+OIP_BINARY_REQUEST = 5  # the same with binary tensors: see redpoll.tensors.binary.framed
+OIP_BINARY_ANSWER = 6
 
 TEXT_BYTES_MAX = 64 * 1024  # of an error's text that are kept
 
@@ -61,6 +63,8 @@ def _request(fact: Request, raw: bytes, raw_format: int, matrix: Tensor | None) 
             if listed is document.get("rows") and isinstance(document.get("id"), str):
                 number = document["id"]
             found, rows = columns.of_rows(listed), len(listed)
+        elif raw_format == OIP_BINARY_REQUEST:
+            return _binary_request(fact, raw, matrix)
         else:
             return structs.replace(fact, body=raw, encoding="application/octet-stream")
     except (RedpollError, ValueError, AttributeError, RecursionError):
@@ -81,7 +85,33 @@ def _answer(fact: Answer, raw: bytes, raw_format: int) -> Answer:
             return structs.replace(fact, outputs=error_outputs(raw))
         found = columns.of_tensors((t.name, t.shape, t.data) for t in outputs)
         return structs.replace(fact, outputs=columns.encode(found), reported=_numbers(raw))
+    if raw_format == OIP_BINARY_ANSWER:
+        try:
+            body, head_bytes = binary.unframed(raw)
+            outputs = binary.read_answer(body, head_bytes)
+        except (RedpollError, ValueError):
+            return fact
+        found = binary.for_json(columns.of_tensors((t.name, t.shape, t.data) for t in outputs))
+        return structs.replace(
+            fact, outputs=columns.encode(found), reported=_numbers(body[:head_bytes])
+        )
     return structs.replace(fact, outputs=error_outputs(raw)) if raw_format == TEXT else fact
+
+
+def _binary_request(fact: Request, raw: bytes, matrix: Tensor | None) -> Request:
+    """Columns, and the body too where JSON cannot say all that it holds (an infinity)."""
+    body, head_bytes = binary.unframed(raw)
+    infer = binary.read(body, head_bytes)
+    found = columns.of_tensors(((t.name, t.shape, t.data) for t in infer.inputs), matrix)
+    whole = binary.exact(infer)
+    return structs.replace(
+        fact,
+        rows=fact.rows or infer.inputs[0].shape[0],
+        inputs=columns.encode(binary.for_json(found)),
+        request_id=fact.request_id or infer.id or "",
+        body=None if whole else body,
+        encoding=None if whole else f"application/octet-stream; head_bytes={head_bytes}",
+    )
 
 
 def error_outputs(raw: bytes) -> str:

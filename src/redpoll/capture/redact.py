@@ -58,6 +58,8 @@ class Masks:
 def _scalars(values: Any) -> list[Any]:
     if isinstance(values, list | tuple):
         return [one for value in values for one in _scalars(value)]
+    if isinstance(values, dict):  # bytes that are no text: {"base64": …}
+        return list(values.values())
     return [values]
 
 

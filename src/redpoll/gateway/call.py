@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from redpoll.errors import RedpollError
 if TYPE_CHECKING:
     from redpoll.gateway.choice import Ticket
     from redpoll.gateway.lanes import Lane, Served
+    from redpoll.tensors.binary import Asked
     from redpoll.tensors.columns import Columns
 
 # How the body is written.
@@ -30,6 +32,7 @@ class Head:
 
     length = 0  # of the body, bytes; -1: chunked
     keep_alive = True
+    binary = -1  # bytes of a body's JSON where tensors follow it (Inference-Header-Content-Length)
     expect = False  # the client waits for "100 Continue"
     endpoint: Any = None  # the face's own: what serves this address
     deadline_ms = 0  # 0: none was given
@@ -48,6 +51,12 @@ class Head:
         self.ticket: Ticket | None = None  # what was decided about an equal request
         self._texts: dict[bytes, str | None] = {}
 
+    def without_binary(self) -> Head:
+        """The same head, for a body that is JSON alone after all."""
+        plain = copy(self)
+        plain.binary, plain.forward = -1, self.forward.replace(binary_line(self.binary), b"")
+        return plain
+
     def text(self, name: bytes) -> str | None:
         """A header's value as text (UTF-8, else Latin-1), bounded; None: there is none, or "".
 
@@ -59,6 +68,11 @@ class Head:
             raw = self.headers.get(name)
             text = self._texts[name] = text_of(raw, name) if raw else None
             return text
+
+
+def binary_line(head_bytes: int) -> bytes:
+    """The header line that says where the JSON of a body with binary tensors ends."""
+    return b"inference-header-content-length: %d\r\n" % head_bytes
 
 
 def text_of(raw: bytes, header: bytes) -> str:
@@ -97,6 +111,7 @@ class Call(Ask):
     groups: dict[str, str]
     inputs: str | None = None  # for the journal, where the body may not be kept as it is
     masks: Any = None  # what must not be seen in answers
+    asked: Asked | None = None  # which outputs are wanted as binary tensors
     wanted: list[str] | None = None  # outputs that were asked for
     patience = 0  # milliseconds until its deadline
     queue_us = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from redpoll.capture import NONE, OIP_REQUEST, ROWS_REQUEST
+from redpoll.capture import NONE, OIP_BINARY_REQUEST, OIP_REQUEST, ROWS_REQUEST
 from redpoll.errors import RedpollError, closest
 from redpoll.gateway.call import OIP, Call
 from redpoll.gateway.lanes import Lane, Served
@@ -48,6 +48,8 @@ class Ticket:
             head.trace_id,
         )
         self.raw_format = OIP_REQUEST if call.wire == OIP else ROWS_REQUEST
+        if head.binary >= 0:
+            self.raw_format = OIP_BINARY_REQUEST
         if call.inputs is not None:
             self.raw_format = NONE  # the columns are in the fact: the body may not be kept as it is
 

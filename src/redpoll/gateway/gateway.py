@@ -11,7 +11,7 @@ from redpoll.capture import TEXT
 from redpoll.catalog import Limits
 from redpoll.errors import CATALOG, RedpollError, closest
 from redpoll.facts import Answer, Request
-from redpoll.gateway import replies
+from redpoll.gateway import replies, wires
 from redpoll.gateway.call import DONE, FLYING, OIP, WAITING, Call
 from redpoll.gateway.choice import NO_TABLE, decide, named, starting
 from redpoll.gateway.deadlines import Deadlines
@@ -101,8 +101,8 @@ class Gateway:
             call.arm = ticket.arm
             if call.wire != OIP:
                 call.payload = encode_rows(call, served, lane.worker)
-            elif not call.has_id and not lane.worker:
-                call.payload = _with_id(call)
+            elif not lane.worker and (call.head.binary >= 0 or not call.has_id):
+                wires.outgoing(call, lane)
         except RedpollError as error:
             self._reject(call, error)
             return
@@ -138,7 +138,7 @@ class Gateway:
         """A backend answered."""
         lane = call.lane
         try:
-            verdict = replies.judge(call, lane, status, body)
+            verdict = replies.judge(call, lane, status, body, lines)
             replies.reply(call, lane, status, lines, body, verdict)
         except Exception:
             self._broke(call)
@@ -340,14 +340,6 @@ class Gateway:
                 call.client.answered(call)
             except Exception:
                 log.exception("a refusal could not be sent", extra={"request_id": call.request_id})
-
-
-def _with_id(call: Call) -> bytes:
-    """The body with an id: some servers (KServe) answer 500 without one."""
-    body = call.body.lstrip()
-    if b'"id"' in body:
-        return call.body
-    return b'{"id":%b,%b' % (replies.as_json(call.request_id), body[1:])
 
 
 def _overload(model: str) -> RedpollError:

@@ -60,6 +60,11 @@ class Lane:
         self.duration = counters.histogram("redpoll_backend_duration_seconds", live)
         self.shadow_duration = counters.histogram("redpoll_backend_duration_seconds", shadow)
 
+    @property
+    def binary(self) -> bool:
+        """Whether it reads binary tensors: our workers do, other servers where they say so."""
+        return self.worker or self.backend.binary
+
     def in_use(self) -> bool:
         """Whether anybody waits for it or is being answered by it."""
         return bool(self.flying or self.waiting or self.looks)

@@ -10,9 +10,9 @@ from redpoll.capture.redact import Masks
 from redpoll.errors import RedpollError, closest
 from redpoll.gateway.call import OIP, TEXT_CHARACTERS_MAX, Call, header_safe
 from redpoll.gateway.lanes import Served
-from redpoll.tensors import columns, oip, rows
+from redpoll.tensors import binary, columns, oip, rows
 from redpoll.tensors.columns import Columns
-from redpoll.tensors.datatypes import datatype_of
+from redpoll.tensors.datatypes import AnyTensor, datatype_of
 from redpoll.tensors.oip import Infer
 
 _encode = msgspec.json.Encoder().encode
@@ -33,7 +33,14 @@ def read(call: Call, served: Served) -> None:
 
 def read_oip(call: Call, served: Served) -> None:
     """An inference request: rows, id, and what a declaration wants to be looked at."""
-    infer = oip.read(call.body)
+    head_bytes = call.head.binary
+    if head_bytes < 0:
+        infer = oip.read(call.body)
+    else:
+        infer = binary.read(call.payload, head_bytes)
+        call.body = binary.framed(call.payload, head_bytes)  # as the journal keeps it
+    if infer.parameters or infer.outputs:
+        call.asked = binary.asked(infer)
     call.rows = infer.inputs[0].shape[0]
     name(call, infer.id)
     if served.looks_inside:
@@ -63,7 +70,10 @@ def _look_inside(call: Call, served: Served, infer: Infer) -> None:
         call.wanted = oip.wanted_outputs(infer)
     if served.also or route.redact:
         tensors = ((t.name, t.shape, t.data) for t in infer.inputs)
-        _from_columns(call, served, columns.of_tensors(tensors, route.tensor))
+        found = columns.of_tensors(tensors, route.tensor)
+        if call.head.binary >= 0:
+            found = binary.for_json(found)
+        _from_columns(call, served, found)
 
 
 def _check_declared(infer: Infer, served: Served) -> None:
@@ -99,10 +109,22 @@ def _check_declared(infer: Infer, served: Served) -> None:
             )
         if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
             raise _wrong(f"input {title!r} has the shape {shape}; a column has [n] or [n, 1]")
+        if tensor.kind == "bytes":
+            _check_text(tensor, served.route.model.inputs[title])
         seen.add(title)
     if len(seen) < len(kinds):
         missing = next(title for title in kinds if title not in seen)
         raise _wrong(f"input {missing!r} is missing; the model takes {', '.join(kinds)}")
+
+
+def _check_text(tensor: AnyTensor, declared: str) -> None:
+    """Only binary tensors can hold bytes that are no UTF-8; images and audio may be such."""
+    if isinstance(tensor, binary.BinaryTensor) and declared not in ("image", "audio"):
+        index = next((i for i, one in enumerate(tensor.data) if isinstance(one, bytes)), None)
+        if index is not None:
+            raise _wrong(
+                f"input {tensor.name!r}, index {index} is no UTF-8, but it is declared {declared!r}"
+            )
 
 
 def _read_rows(call: Call, served: Served) -> None:

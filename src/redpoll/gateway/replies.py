@@ -9,13 +9,15 @@ from msgspec import Raw
 
 from redpoll import capture
 from redpoll.errors import RedpollError
-from redpoll.gateway.call import OIP, Call, error_body
+from redpoll.gateway.call import OIP, Call, binary_line, error_body
 from redpoll.gateway.lanes import Lane
 from redpoll.gateway.metadata import answered
-from redpoll.tensors import columns, rows
-from redpoll.tensors.columns import Columns
+from redpoll.tensors import binary, columns, rows
+from redpoll.tensors.columns import Columns, OutTensor
 
 JSON = b"content-type: application/json\r\n"
+RAW = b"content-type: application/octet-stream\r\n"
+HEAD_BYTES = b"inference-header-content-length:"
 EXCERPT_BYTES = 4096  # of an answer that could not be read
 _encode = msgspec.json.Encoder().encode
 
@@ -42,10 +44,59 @@ class Verdict(msgspec.Struct, frozen=True):
     outputs: str | None = None
     error: RedpollError | None = None  # what the client gets instead of the answer
     columns: Columns | None = None  # where the answer had to be read whole
+    sent: tuple[bytes, bytes] | None = None  # header lines and body, where not the backend's own
 
 
-def judge(call: Call, lane: Lane, status: int, body: bytes) -> Verdict:
+def judge(call: Call, lane: Lane, status: int, body: bytes, lines: bytes = b"") -> Verdict:
     """Whether an answer is one, and what is kept of it."""
+    if status != 200 or (call.asked is None and HEAD_BYTES not in lines):
+        return _judge(call, lane, status, body)
+    try:
+        head_bytes = _head_bytes(lines)
+        if head_bytes >= 0:
+            return _judge_binary(call, body, head_bytes)
+        verdict = _judge(call, lane, status, body)
+        return verdict if verdict.status != "ok" else _as_asked(call, verdict, body)
+    except RedpollError as error:
+        return _unreadable(call, error, body)
+
+
+def _judge_binary(call: Call, body: bytes, head_bytes: int) -> Verdict:
+    """The same for an answer with binary tensors."""
+    tensors = binary.read_answer(body, head_bytes)
+    looked = call.wire != OIP or call.masks is not None or bool(call.served.declared_outputs)
+    found = _checked(call, tensors) if looked else None
+    sent = None
+    if call.asked is None and call.wire == OIP:
+        sent = JSON, binary.answer_as_json(body, head_bytes)
+    if found is not None:
+        found = binary.for_json(found)
+        if call.masks is not None:
+            kept = columns.encode(call.masks.outputs(found))
+            return Verdict("ok", outputs=kept, columns=found, sent=sent)
+    raw = binary.framed(body, head_bytes)
+    return Verdict("ok", None, raw, capture.OIP_BINARY_ANSWER, columns=found, sent=sent)
+
+
+def _as_asked(call: Call, verdict: Verdict, body: bytes) -> Verdict:
+    """An answer in JSON, with the outputs that are wanted as binary tensors turned into such."""
+    if call.asked is None or call.wire != OIP:
+        return verdict
+    body, head_bytes = binary.answer_as_binary(body, call.asked)
+    lines = JSON if head_bytes is None else RAW + binary_line(head_bytes)
+    return msgspec.structs.replace(verdict, sent=(lines, body))
+
+
+def _head_bytes(lines: bytes) -> int:
+    """What a backend's header says of where its JSON ends; -1: nothing."""
+    _, found, rest = lines.partition(HEAD_BYTES)
+    text = rest.partition(b"\r\n")[0].strip()
+    if found and not (text.isdigit() and len(text) < 16):
+        raise columns.invalid("its Inference-Header-Content-Length is no number")
+    return int(text) if found else -1
+
+
+def _judge(call: Call, lane: Lane, status: int, body: bytes) -> Verdict:
     served = call.served
     if status == 200 and call.wire == OIP and call.masks is None and not served.declared_outputs:
         try:  # passed on as it is: that it is an answer is all that must be known
@@ -68,8 +119,11 @@ def judge(call: Call, lane: Lane, status: int, body: bytes) -> Verdict:
 
 
 def _columns(call: Call, body: bytes) -> Columns:
+    return _checked(call, columns.read_answer(body))
+
+
+def _checked(call: Call, tensors: list[OutTensor]) -> Columns:
     served = call.served
-    tensors = columns.read_answer(body)
     names = {tensor.name for tensor in tensors}
     needed = served.declared_outputs
     if call.wanted is not None:
@@ -91,7 +145,9 @@ def reply(call: Call, lane: Lane, status: int, lines: bytes, body: bytes, verdic
         status = 502  # our own worker speaks of a failure of the model, not of the gateway
     call.reply_status = status
     head = lane.model_lines
-    if call.wire != OIP and verdict.columns is not None:
+    if verdict.sent is not None:
+        lines, body = verdict.sent
+    elif call.wire != OIP and verdict.columns is not None:
         lines = JSON
         body = _encode(
             {
@@ -124,7 +180,7 @@ def empty(call: Call, lane: Lane) -> Verdict:
         ]
     body = _encode(document | {"outputs": tensors})
     found: Columns = {str(tensor["name"]): [] for tensor in tensors}
-    return Verdict("ok", None, body, capture.OIP_ANSWER, columns=found)
+    return _as_asked(call, Verdict("ok", None, body, capture.OIP_ANSWER, columns=found), body)
 
 
 def _text(call: Call, status: str, code: str, body: bytes) -> Verdict:

@@ -38,7 +38,7 @@ class SecondLook(Ask):
 
     def answered(self, status: int, lines: bytes, body: bytes) -> None:
         """Journal it."""
-        self.looks.done(self, replies.judge(self.call, self.lane, status, body))
+        self.looks.done(self, replies.judge(self.call, self.lane, status, body, lines))
 
     def failed(self, failure: Failure) -> None:
         """Journal that, too."""
@@ -63,6 +63,8 @@ class SecondLooks:
             return
         if lane is None or lane is call.lane or rollout is None or not lane.resend:
             return
+        if call.head.binary >= 0 and not lane.binary:
+            return  # it would want the request written anew
         if self._counts.get(rollout, 0) >= LOOKS_MAX:
             return
         self._counts[rollout] = self._counts.get(rollout, 0) + 1

@@ -19,6 +19,7 @@ from redpoll.tensors.datatypes import KINDS, AnyTensor, Tensor
 from redpoll.tensors.malformed import reason
 
 ID_CHARACTERS_MAX = 512
+DIMENSIONS_MAX = 32
 _TOKEN = re.compile(rb"[-+]?\b(?:NaN|Infinity|nan|inf|undefined|None)\b")
 _TOKEN_AT = re.compile(r"invalid (?:character|number) \(byte (\d+)\)")
 _SHOWN = 40
@@ -47,24 +48,36 @@ def read(body: bytes) -> Infer:
         found = _infer.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = _read_slowly(body)
+    _check(found)
+    return found
+
+
+def _check(found: Infer) -> None:
     inputs = found.inputs
-    count = len(inputs)
-    if not count:
+    if not inputs:
         raise _malformed("`inputs` is empty; a request has at least one tensor")
     # Columns of as many rows as the first one are the usual case: looked at without a loop of ours.
-    lengths = [len(inputs[0].data)]
+    count, lengths = len(inputs), [len(inputs[0].data)]
     if (
         list(map(_shape_of, inputs)) != [lengths] * count
         or list(map(len, map(_data_of, inputs))) != lengths * count
     ):
-        for tensor in inputs:
-            _check_size(tensor)
+        for one in inputs:
+            _check_size(one)
+    check_names(found)
+
+
+def check_names(found: Infer) -> None:
+    """See that every tensor has a name of its own, and that the id can be one. RP-101, RP-107."""
+    inputs, count, number = found.inputs, len(found.inputs), found.id
     if count != 1 and len(set(map(_name_of, inputs))) != count:
-        raise _not_unique([tensor.name for tensor in inputs])
-    number = found.id
-    if number is not None and len(number) > ID_CHARACTERS_MAX:
+        raise _not_unique([one.name for one in inputs])
+    if number is None:
+        return
+    if not isinstance(number, str):
+        raise _malformed(f"`id` must be a string, not {_kind(number)}")
+    if len(number) > ID_CHARACTERS_MAX:
         raise _malformed(f"`id` has {len(number)} characters; at most {ID_CHARACTERS_MAX}")
-    return found
 
 
 def wanted_outputs(infer: Infer) -> list[str] | None:
@@ -140,10 +153,11 @@ def _read_slowly(body: bytes) -> Infer:
         for key in ("parameters", "outputs")
         if key in found
     }
-    return Infer([_tensor(at, one) for at, one in enumerate(inputs)], number, **raw)
+    return Infer([tensor(at, one) for at, one in enumerate(inputs)], number, **raw)
 
 
-def _tensor(at: int, one: Any) -> AnyTensor:
+def tensor(at: int, one: Any) -> AnyTensor:
+    """Tensor ``at`` of a request, its values in JSON. RP-101 or RP-107 where it is none."""
     if not isinstance(one, dict):
         raise _malformed(f"inputs[{at}] must be an object, not {_kind(one)}")
     name = one.get("name")
@@ -151,6 +165,8 @@ def _tensor(at: int, one: Any) -> AnyTensor:
         raise _malformed(f"inputs[{at}] must have a `name` that is a string")
     datatype = one.get("datatype")
     kind = KINDS.get(datatype) if isinstance(datatype, str) else None
+    if datatype == "BF16":
+        raise _wrong(f"input {_short(name)}: BF16 has no form in JSON; send it as a binary tensor")
     if kind is None:
         hint = closest(datatype.upper(), KINDS) if isinstance(datatype, str) else ""
         raise _wrong(
@@ -164,9 +180,10 @@ def _tensor(at: int, one: Any) -> AnyTensor:
     parameters = one.get("parameters")
     if "data" not in one and isinstance(parameters, dict) and "binary_data_size" in parameters:
         raise RedpollError(
-            "RP-111",
-            f"input {_short(name)} is a binary tensor, which this redpoll does not read yet; send "
-            "`data` as JSON (tritonclient: set_data_from_numpy(…, binary_data=False)).",
+            "RP-120",
+            f"The binary tensors could not be read: input {_short(name)} has binary_data_size, but "
+            "the request has no header Inference-Header-Content-Length, which says where the JSON "
+            "ends.",
         )
     data = one.get("data")
     if not isinstance(data, list):
@@ -225,6 +242,8 @@ def _check_size(tensor: AnyTensor) -> None:
     name, shape = _short(tensor.name), tensor.shape
     if not shape:
         raise _wrong(f"input {name}: `shape` is empty; its first size counts the rows")
+    if len(shape) > DIMENSIONS_MAX:
+        raise _wrong(f"input {name}: `shape` has {len(shape)} sizes; at most {DIMENSIONS_MAX}")
     size = math.prod(shape)
     if size != len(tensor.data):
         raise _wrong(

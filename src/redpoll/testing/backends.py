@@ -237,6 +237,7 @@ class FakeBackend:
 
     def __init__(self, room: int = 1_000_000) -> None:
         self.ready = True
+        self.binary = False
         self.room = room
         self.asked: list[Ask] = []
         self.cancelled: list[Ask] = []

@@ -78,6 +78,7 @@ class FakeOip:
     def __init__(self, decide: Decide = echo, *, socket: str = "", port: int = 0) -> None:
         self.decide = decide
         self.ready = True
+        self.said = b'{"name":"m","inputs":[],"outputs":[]}'  # to every GET
         self.requests: list[Request] = []  # inference only
         self.connections = 0
         self.open = 0  # connections now
@@ -183,7 +184,7 @@ class FakeOip:
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         """Answer; False where the connection is to be closed."""
         if request.method == "GET":
-            answer = Answer(200 if self.ready else 503, b'{"name":"m","inputs":[],"outputs":[]}')
+            answer = Answer(200 if self.ready else 503, self.said)
         else:
             self.requests.append(request)
             answer = self.decide(request)

@@ -8,7 +8,7 @@ import httptools
 
 from redpoll.catalog import FIELD_NAME
 from redpoll.errors import RedpollError
-from redpoll.gateway.call import Head, text_of
+from redpoll.gateway.call import Head, binary_line, text_of
 
 GROUPS_MAX = 32
 DEADLINE_MS_MAX = 24 * 3600 * 1000
@@ -128,6 +128,18 @@ def read(head: Head) -> None:
         head.problem = error
 
 
+def _read_binary(head: Head, said: bytes) -> None:
+    """Where a body's JSON ends and its binary tensors begin."""
+    if not said.isdigit() or len(said) > 15:
+        raise RedpollError(
+            "RP-120",
+            "The header Inference-Header-Content-Length is no number of bytes; it counts those of "
+            "the JSON before the binary tensors.",
+        )
+    head.binary = int(said)
+    head.forward += binary_line(head.binary)
+
+
 def _read(head: Head) -> None:
     headers = head.headers
     traceparent = headers.get(b"traceparent")
@@ -138,6 +150,8 @@ def _read(head: Head) -> None:
             head.forward = b"traceparent: %b\r\n" % traceparent
             if b"tracestate" in headers:
                 head.forward += b"tracestate: %b\r\n" % headers[b"tracestate"]
+    if b"inference-header-content-length" in headers:
+        _read_binary(head, headers[b"inference-header-content-length"])
     if b"x-request-id" in headers:
         head.request_id = text_of(headers[b"x-request-id"], b"x-request-id")
     if headers.get(b"redpoll-subject"):

@@ -19,7 +19,9 @@ encode = msgspec.json.Encoder().encode
 
 def server() -> bytes:
     """``GET /v2``."""
-    return encode({"name": "redpoll", "version": redpoll.__version__, "extensions": []})
+    return encode(
+        {"name": "redpoll", "version": redpoll.__version__, "extensions": ["binary_tensor_data"]}
+    )
 
 
 def find(

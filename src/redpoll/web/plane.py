@@ -212,11 +212,10 @@ def _reply_error(connection: Connection, error: RedpollError, lines: bytes = b""
 
 def _unreadable(head: Head) -> RedpollError | None:
     """What inference does not take yet, told by headers alone."""
-    if b"inference-header-content-length" in head.headers:
+    if head.binary >= 0 and head.endpoint.wire != OIP:
         return RedpollError(
             "RP-111",
-            "Binary tensors are not read by this redpoll yet; send tensors as JSON (tritonclient: "
-            "set_data_from_numpy(…, binary_data=False), InferRequestedOutput(…, binary_data=False)).",
+            "Plain rows are JSON; send binary tensors to /v2/models/{model}/infer.",
         )
     if b"text/event-stream" in head.headers.get(b"accept", b"").lower():
         return RedpollError(

@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import Any
 
-from . import answers, models, observe, tensors
+from . import answers, binary, models, observe, tensors
 from .server import HttpRequest, Reply, Server, bind, document
 
 PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/infer|/ready)?/?\Z")
@@ -40,7 +40,10 @@ class Worker:
         if request.path == "/v2/health/ready":
             return document(200 if ready else 503, {"ready": ready})
         if request.path == "/v2":
-            return document(200, {"name": "redpoll worker", "version": "1", "extensions": []})
+            return document(
+                200,
+                {"name": "redpoll worker", "version": "1", "extensions": ["binary_tensor_data"]},
+            )
         found = PATH.match(request.path)
         if found is None:
             return _error(404, "RP-104", f"nothing is served at {request.path[:100]}")
@@ -56,8 +59,8 @@ class Worker:
         if not ready:
             return _error(503, "RP-114", f"{self.name} {self.version} is still loading")
         coding = request.headers.get("content-encoding", "identity")
-        if coding != "identity" or "inference-header-content-length" in request.headers:
-            return _error(415, "RP-111", "send the body as plain JSON")
+        if coding != "identity":
+            return _error(415, "RP-111", "send the body as it is, without a content encoding")
         return None
 
     def call(self, request: HttpRequest) -> Reply:
@@ -68,12 +71,14 @@ class Worker:
         call = None
         self.page.busy()
         try:
-            call = tensors.read(request.body, model.declared)
+            call = tensors.read(request.body, model.declared, _head_bytes(request))
             if call.id is not None:
                 head["id"] = call.id
             if call.rows == 0:
                 return Reply(200, answers.empty(head, model.datatypes))
             outputs = model.predict(call)
+            if call.raw is not None:
+                return Reply(200, *binary.encode(head, outputs, call.rows, model.types, call.raw))
             return Reply(200, answers.encode(head, outputs, call.rows, model.types))
         except tensors.BadRequest as error:
             return _error(400, error.code, self._mask(str(error), call))
@@ -129,6 +134,16 @@ def _missing(line: str, call: tensors.Call | None) -> str:
         f"{stop} The request has row(s) with null in: {listed}{more}; send values there, or have the "
         "model fill in what is missing."
     )
+
+
+def _head_bytes(request: HttpRequest) -> int | None:
+    """Return the bytes of the JSON before binary tensors; None: the body is JSON."""
+    said = request.headers.get("inference-header-content-length")
+    if said is None:
+        return None
+    if not (said.isascii() and said.isdigit() and len(said) < 16):
+        raise tensors.BadRequest("Inference-Header-Content-Length is no number", "RP-120")
+    return int(said)
 
 
 def _prediction(request: HttpRequest) -> str:

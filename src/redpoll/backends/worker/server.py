@@ -125,6 +125,7 @@ class Reply(NamedTuple):
 
     status: int
     body: bytes
+    head_bytes: int | None = None  # of its JSON, where binary tensors follow
 
 
 class Server:
@@ -290,9 +291,14 @@ class Server:
             return
         if self.stopping:
             connection.last = True
+        kind = "application/json"
+        if reply.head_bytes is not None:
+            kind = (
+                f"application/octet-stream\r\nInference-Header-Content-Length: {reply.head_bytes}"
+            )
         head = (
             f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Status')}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(reply.body)}\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(reply.body)}\r\n"
             f"{'Connection: close' + chr(13) + chr(10) if connection.last else ''}\r\n"
         )
         connection.busy = False

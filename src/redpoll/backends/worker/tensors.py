@@ -6,13 +6,18 @@ does not fit is a :class:`BadRequest` that names the tensor and the index.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from . import binary
+from .refusal import RAW
+from .refusal import BadRequest as BadRequest
+from .refusal import near as near
+from .refusal import short as short
 
 FLOATS = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
 INTS = {
@@ -27,14 +32,6 @@ INTS = {
 }
 NONE = type(None)
 Array = Any  # np.ndarray: its type parameters differ between the numpys that models have
-
-
-class BadRequest(Exception):
-    """The client sent what the model cannot take: 400, RP-107 or another ``code``."""
-
-    def __init__(self, message: str, code: str = "RP-107") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Declared(NamedTuple):
@@ -59,6 +56,7 @@ class Call(NamedTuple):
     holes: Mapping[str, list[Any]] = (
         _NONE_MISSING  # columns that miss whole numbers, exactly as they came
     )
+    raw: tuple[bool, dict[str, bool]] | None = None  # outputs wanted raw: see binary.asked
 
 
 def _constant(token: str) -> Any:
@@ -69,22 +67,16 @@ _decoder = json.JSONDecoder(parse_constant=_constant)
 _INFINITE = float("inf")
 
 
-def near(word: str, known: Any) -> str:
-    """`` Did you mean 'age'?``, or nothing."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {found[0]!r}?" if found else ""
+def read(body: bytes | bytearray, declared: Declared, head_bytes: int | None = None) -> Call:
+    """Read an inference request; :class:`BadRequest` says what is wrong with it and where.
 
-
-def short(value: Any) -> str:
-    """Write a value as JSON, cut to be part of a sentence."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def read(body: bytes | bytearray, declared: Declared) -> Call:
-    """Read an inference request; :class:`BadRequest` says what is wrong with it and where."""
+    ``head_bytes``: the bytes of its JSON, where binary tensors follow.
+    """
     try:
-        document = _decoder.decode(str(body, "utf-8"))
+        if head_bytes is None:
+            document = _decoder.decode(str(body, "utf-8"))
+        else:
+            document = binary.read_document(body, head_bytes, _decoder.decode)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is no JSON: {error}", "RP-101") from None
     tensors = document.get("inputs") if isinstance(document, dict) else None
@@ -105,11 +97,15 @@ def read(body: bytes | bytearray, declared: Declared) -> Call:
             names = [str(output["name"]) for output in document["outputs"]]
         except (TypeError, KeyError):
             raise BadRequest('"outputs" must be a list of {"name": …}', "RP-101") from None
+    try:
+        raw = binary.asked(document) if head_bytes is not None or b"binary_data" in body else None
+    except (TypeError, AttributeError):
+        raw = None
     number = document.get("id")
     columns, matrix = _arrange(found, declared)
     rows = _rows(columns)
     known = number if isinstance(number, str) else None
-    return Call(rows, columns, matrix, known, names, holes)
+    return Call(rows, columns, matrix, known, names, holes, raw)
 
 
 def with_nulls(call: Call) -> list[str]:
@@ -169,10 +165,14 @@ def _tensor(tensor: Any, declared: Declared, holes: dict[str, list[Any]]) -> tup
     shape = tensor.get("shape")
     if not isinstance(shape, list) or not shape or not all(map(_is_size, shape)):
         raise BadRequest(f"input {name!r}: shape must be a list of sizes, not {short(shape)}")
-    data = _flat(name, tensor.get("data"), len(shape))
     size = 1
     for part in shape:
         size *= part
+    if RAW in tensor:
+        kind = declared.inputs.get(name)
+        array = binary.array(name, tensor.get("datatype"), tensor[RAW], size, kind)
+        return name, _placed(name, shape, array, declared)
+    data = _flat(name, tensor.get("data"), len(shape))
     if len(data) != size:
         raise BadRequest(f"input {name!r}: shape {shape} wants {size} values, data has {len(data)}")
     parameters = tensor.get("parameters")
@@ -180,17 +180,21 @@ def _tensor(tensor: Any, declared: Declared, holes: dict[str, list[Any]]) -> tup
         holes[name] = data
         data = _filled(tensor.get("datatype"), data)
     array = _array(name, tensor.get("datatype"), data)
-    flat = len(shape) == 1 or (shape[1:] == [1] and name != declared.matrix)
-    if name in declared.inputs:
-        if not flat:
-            raise BadRequest(f"input {name!r}: shape {shape}; a column has [n] or [n, 1]")
-        array = _typed(name, declared.inputs[name], array, False)
-    elif not flat:
-        array = array.reshape(shape)
+    array = _placed(name, shape, array, declared)
     if name in holes and array.dtype.kind in "iub":
         array = array.astype(np.float64)
         array[np.reshape([value is None for value in holes[name]], array.shape)] = np.nan
     return name, array
+
+
+def _placed(name: str, shape: list[int], array: Array, declared: Declared) -> Array:
+    """Flat values as the column that is declared, or in the shape that they came with."""
+    flat = len(shape) == 1 or (shape[1:] == [1] and name != declared.matrix)
+    if name in declared.inputs:
+        if not flat:
+            raise BadRequest(f"input {name!r}: shape {shape}; a column has [n] or [n, 1]")
+        return _typed(name, declared.inputs[name], array, False)
+    return array if flat else array.reshape(shape)
 
 
 def _filled(datatype: Any, data: list[Any]) -> list[Any]:
