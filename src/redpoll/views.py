@@ -163,6 +163,81 @@ class Overview(Record, frozen=True, kw_only=True):
     decisions: tuple[DecisionView, ...] = ()  # the newest, of all models
 
 
+class CountView(Record, frozen=True, kw_only=True):
+    """How often something happened: facts lost, requests refused, and why."""
+
+    name: str  # a fact, a model, or ``_`` where none was known
+    reason: str
+    count: int
+
+
+class ProcessView(Record, frozen=True, kw_only=True):
+    """One process of redpoll, or the workers of one version."""
+
+    name: str
+    kind: str  # gateway | control | sealer | supervisor | worker
+    state: str  # in words: serving, does not run, …
+    well: str  # pass | wait | warn | fail
+    processes: int = 1
+    detail: str = ""
+    up_s: float | None = None
+    restarts: int | None = None
+    generation: int | None = None  # of the route table that it works with
+    memory_bytes: int | None = None
+    cpu_ratio: float | None = None  # of one core, over the last seconds
+    behind_s: float | None = None
+
+
+class BoundView(Record, frozen=True, kw_only=True):
+    """Something that may only grow so far: what it is now, and what it may be."""
+
+    name: str
+    key: str  # of the configuration
+    now: int
+    most: int  # within the last hour
+    limit: int
+    unit: str = ""  # "" | bytes
+
+
+class LineView(Record, frozen=True, kw_only=True):
+    """A number over the last hour, oldest first, and where it usually is (its middle 80 %)."""
+
+    name: str
+    unit: str  # /s | s | bytes
+    now: float
+    values: tuple[float, ...]
+    usual: tuple[float, float] | None
+    start_us: int
+    end_us: int
+
+
+class SystemView(Record, frozen=True, kw_only=True):
+    """Whether redpoll loses anything, and how its parts are."""
+
+    sentence: str
+    severity: str  # calm | warn | back
+    as_of_us: int
+    age_s: float
+    notes: tuple[str, ...] = ()  # further sentences
+    version: str = ""
+    facts_written: int = 0  # since the data folder began
+    facts_lost: int = 0
+    losses: tuple[CountView, ...] = ()
+    requests: int = 0
+    refused: tuple[CountView, ...] = ()
+    closed_as_lost: int = 0  # requests whose gateway died before it could answer
+    outcomes_rejected: int = 0
+    units_missing: int = 0
+    behind_s: dict[str, float] = {}  # by reader
+    free_bytes: int | None = None
+    bytes_a_day: float | None = None  # by which free space shrinks
+    live_bytes: int = 0  # of write-ahead files
+    live_files: int = 0
+    processes: tuple[ProcessView, ...] = ()
+    bounds: tuple[BoundView, ...] = ()
+    lines: tuple[LineView, ...] = ()
+
+
 class ApplyLine(Record, frozen=True, kw_only=True):
     """One line of what ``apply`` does, or would do. ``waits``: a person must act first (exit 3)."""
 

@@ -77,6 +77,10 @@ class HealthBook:
             restarts=restarts,
         )
 
+    def listed(self) -> list[dict[str, Any]]:
+        """Every worker as the supervisor tells it."""
+        return list(self._workers.values())
+
     def workers(self) -> dict[str, str]:
         """The state of each worker, by its socket."""
         return {

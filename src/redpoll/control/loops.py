@@ -7,6 +7,7 @@ import logging
 
 from redpoll.control.engine import Engine
 from redpoll.control.meters import Meters
+from redpoll.control.system import System
 from redpoll.errors import RedpollError
 
 POLL_S = 0.05
@@ -18,8 +19,9 @@ _log = logging.getLogger("redpoll.control")
 class Loops:
     """The tasks of a running controller, on the loop that started them."""
 
-    def __init__(self, engine: Engine, meters: Meters) -> None:
+    def __init__(self, engine: Engine, meters: Meters, system: System) -> None:
         self._engine = engine
+        self._system = system
         self._meters = meters
         self._tasks = [
             asyncio.create_task(one) for one in (self._follow(), self._probe(), self._seconds())
@@ -55,6 +57,7 @@ class Loops:
             try:
                 self._engine.signals.refresh()
                 self._meters.save()
+                self._system.look()
                 if not self._engine.data.routes.exists():
                     self._engine.publish(again=True)
             except OSError as error:

@@ -20,6 +20,7 @@ from redpoll.control.events import Events
 from redpoll.control.failures import FailureBook
 from redpoll.control.loops import Loops
 from redpoll.control.meters import Meters
+from redpoll.control.system import System
 from redpoll.errors import RedpollError
 from redpoll.host.lock import FileLock, acquire
 from redpoll.host.paths import DataDir
@@ -54,6 +55,7 @@ class Control:
         self._events = Events()
         self.engine.on_decision.append(self._events.tell)
         self._failures = FailureBook(journal)
+        self.system = System(self.engine)
         self._loops: Loops | None = None
         self._lock: FileLock | None = None
 
@@ -72,7 +74,7 @@ class Control:
         except BaseException:
             self._lock.release()
             raise
-        self._loops = Loops(self.engine, meters)
+        self._loops = Loops(self.engine, meters, self.system)
 
     def release(self) -> None:
         """The file was applied, well or not: publish the routes."""

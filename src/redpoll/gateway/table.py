@@ -117,6 +117,7 @@ class RouteTable:
         gateway = self._gateway
         for name, tally in gateway.tallies.items():
             gateway.counters.set("redpoll_requests_in_flight", (name,), tally.taken)
+            gateway.counters.set("redpoll_requests_waiting", (name,), tally.waiting)
         for served in gateway.models.values():
             for lane in served.lanes.values():
                 lane.backend.sweep()

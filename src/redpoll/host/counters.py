@@ -11,6 +11,7 @@ import platform
 import time
 from bisect import bisect_left
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -130,6 +131,26 @@ class Counters:
             elif kind == "histogram" and one.counts is not None:
                 histogram = self.histogram(one.name, one.labels)
                 histogram.counts, histogram.sum = one.counts, one.value
+
+
+class Saved(NamedTuple):
+    """What one process said last: its counters and gauges (histograms are left out)."""
+
+    process: str
+    pid: int
+    alive: bool
+    values: dict[Key, float]
+
+
+def saved(folder: Path) -> list[Saved]:
+    """What every process said last, those that are gone too. Reads one small file a process."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        one = _read(path)
+        if one is not None:
+            values = {(s.name, s.labels): s.value for s in one.series if s.counts is None}
+            found.append(Saved(one.process, one.pid, alive(one.pid), values))
+    return found
 
 
 def render(folder: Path) -> bytes:

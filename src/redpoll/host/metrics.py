@@ -34,6 +34,9 @@ METRICS: dict[str, Metric] = {
     "redpoll_requests_in_flight": Metric(
         "gauge", ("model",), "Requests that were taken in and are not answered yet."
     ),
+    "redpoll_requests_waiting": Metric(
+        "gauge", ("model",), "Of those, requests that wait for a free place at their backend."
+    ),
     "redpoll_refused_total": Metric(
         "counter",
         ("model", "reason"),
@@ -43,6 +46,9 @@ METRICS: dict[str, Metric] = {
         "gauge",
         ("process",),
         "Bytes held of requests that have not come whole (bounded by `server.limits.reading_bytes`).",
+    ),
+    "redpoll_connections": Metric(
+        "gauge", ("process",), "Clients' connections (bounded by `server.limits.connections`)."
     ),
     "redpoll_units_missing_total": Metric(
         "counter", ("model",), "Requests that carried no unit though their model routes by one."
@@ -84,7 +90,11 @@ METRICS: dict[str, Metric] = {
         "counter", ("fact", "reason"), "Facts that could not be written to the journal."
     ),
     "redpoll_journal_lag_seconds": Metric(
-        "gauge", ("reader",), "How old the newest fact is that a reader has folded.", "max"
+        "gauge",
+        ("reader",),
+        "How far a reader is behind: `control` by its newest folded fact, `sealer` by how long the "
+        "oldest finished file has waited.",
+        "max",
     ),
     "redpoll_journal_free_bytes": Metric(
         "gauge", (), "Free space on the journal's file system.", "max"
@@ -101,7 +111,10 @@ METRICS: dict[str, Metric] = {
         "gauge", ("process",), "Generation of the route table that a process works with.", "max"
     ),
     "redpoll_process_resident_memory_bytes": Metric(
-        "gauge", ("process",), "Resident memory of a process.", "max"
+        "gauge",
+        ("process",),
+        "Resident memory of a process; of a worker: `worker:<model>/<version>/<index>`.",
+        "max",
     ),
     "redpoll_process_cpu_seconds_total": Metric(
         "counter", ("process",), "User and system CPU time of a process, over all its starts."

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from redpoll.host import lifeline, lock, logs
 from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir
 from redpoll.journal.files import FileJournal
+from redpoll.journal.layout import Layout
+from redpoll.sealer.behind import behind_s
 from redpoll.sealer.service import Sealer
 
 IDLE_S = 0.2  # between two looks: a dead gateway's requests are closed about that soon
@@ -73,6 +76,7 @@ class _Numbers:
     def __init__(self, sealer: Sealer, data: DataDir) -> None:
         self._sealer = sealer
         self._folder = data.journal
+        self._layout = Layout(data)
         self._counters = Counters("sealer", data.metrics)
         self._answers = self._counters.cell("redpoll_journal_facts_total", ("answer",))
         # How many facts a damaged file holds, nobody can say: it counts as one.
@@ -87,6 +91,8 @@ class _Numbers:
             disk = os.statvfs(self._folder)
             free = float(disk.f_bavail * disk.f_frsize)
             self._counters.set("redpoll_journal_free_bytes", (), free)
+            waited_s = behind_s(self._layout, time.time())
+            self._counters.set("redpoll_journal_lag_seconds", ("sealer",), waited_s)
             self._counters.save()
         except OSError as error:
             _log.error("counters could not be written: %s", error)

@@ -28,6 +28,7 @@ from redpoll.supervise import sockets
 from redpoll.supervise.child import Keeper
 from redpoll.supervise.pool import Pool
 from redpoll.supervise.services import launches
+from redpoll.supervise.usage import Usage
 
 log = logging.getLogger("redpoll.supervise")
 
@@ -177,6 +178,7 @@ class Supervisor:
             "control": self._addresses[1],
             "pid": os.getpid(),
             "pids": {name: keeper.pid for name, keeper in self._keepers.items()},
+            "restarts": {name: keeper.restarts for name, keeper in self._keepers.items()},
             "config": self._config.path,
             "started_us": self._started_us,
             "version": redpoll.__version__,
@@ -188,9 +190,11 @@ class Supervisor:
             log.error("%s could not be written: %s", self._data.server, error)
 
     async def _count(self) -> None:
-        """Rename our numbers into place once a second."""
+        """Rename our numbers and the workers' into place once a second."""
+        usage = Usage(self._counters)
         while True:
             try:
+                usage.look(self._pool.pids())
                 self._counters.save()
             except OSError as error:
                 log.error("our numbers could not be written: %s", error)

@@ -68,6 +68,16 @@ class Pool:
         for worker in {*self._workers.values(), *self._retiring.values()}:
             worker.kill()
 
+    def pids(self) -> dict[str, list[int]]:
+        """The processes that run, by worker (``model/version/index``): two while one succeeds."""
+        found: dict[str, list[int]] = {}
+        for worker in {*self._workers.values(), *self._retiring.values()}:
+            want = worker.want
+            if worker.pid is not None:
+                name = f"{want.model}/{want.version.name}/{want.index}"
+                found.setdefault(name, []).append(worker.pid)
+        return found
+
     def _poll(self) -> None:
         """Every 50 ms: look for a new table, and for workers that are late or stuck."""
         self._timer = self._loop.call_later(POLL_S, self._poll)

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from redpoll.clock import Clock
 from redpoll.errors import RedpollError
-from redpoll.web import api, error_page, events, pages, render, rollout_page
+from redpoll.web import api, error_page, events, pages, render, rollout_page, system_page
 from redpoll.web.access import viewer_of
 from redpoll.web.recent import Recent
 
@@ -75,6 +75,10 @@ class Console:
     def model(self, request: Request) -> pages.Page:
         """``/models/{model}``."""
         return pages.model(self.control, request.path_params["model"], self.asked(request))
+
+    def system(self, request: Request) -> pages.Page:
+        """``/system``."""
+        return system_page.system(self.control, self.asked(request))
 
     def render(self, request: Request, page: pages.Page, **more: Any) -> tuple[str, dict[str, str]]:
         """Make the page's HTML and its parts."""
@@ -230,6 +234,7 @@ class Console:
             ("/rollouts", "/rollouts", self.rollouts, ("model", "state")),
             ("/rollouts/{id}", "/rollouts/{id}", self.rollout, ("at", "done")),
             ("/models/{model}", "/models/{model}", self.model, ("done",)),
+            ("/system", "/system", self.system, ()),
         ):
             for at, kind in (
                 (f"{plain}.json", self._json),

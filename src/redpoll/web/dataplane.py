@@ -109,6 +109,7 @@ class Process:
         self.loop.call_later(SWEEP_S, self._sweep)
         self.clients.sweep()
         self.counters.set("redpoll_reading_bytes", (PROCESS,), self.clients.held.total)
+        self.counters.set("redpoll_connections", (PROCESS,), len(self.clients.connections))
 
     def _save(self) -> None:
         self.loop.call_later(SAVE_S, self._save)

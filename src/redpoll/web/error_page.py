@@ -48,7 +48,14 @@ def ways(control: Control, path: str) -> dict[str, Any]:
     starts = [Link(f"{one.href}/start", f"start a rollout of {one.name}") for one in models]
     known = {
         one.href: one
-        for one in (Link("/", "Now"), Link("/rollouts", "Rollouts"), *models, *rollouts, *starts)
+        for one in (
+            Link("/", "Now"),
+            Link("/rollouts", "Rollouts"),
+            Link("/system", "System"),
+            *models,
+            *rollouts,
+            *starts,
+        )
     }
     asked = quote(unquote(path)).rstrip("/").lower()
     byname = {href.lower(): href for href in known if href != "/"}

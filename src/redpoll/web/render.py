@@ -12,7 +12,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from redpoll.web import charts, failing, pages, words
+from redpoll.web import charts, failing, lines, pages, words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,6 +44,7 @@ def environment() -> jinja2.Environment:
         answer=failing.answer,
         answered=words.answer,
         clock=words.clock,
+        core=words.core,
         count=words.count,
         decided=words.decided,
         duration=words.duration,
@@ -51,6 +52,7 @@ def environment() -> jinja2.Environment:
         few=failing.few,
         inputs=failing.line,
         iso=words.iso,
+        lasting=words.lasting,
         ms=words.milliseconds,
         number=words.number,
         per_second=words.per_second,
@@ -58,12 +60,19 @@ def environment() -> jinja2.Environment:
         rate2=words.rate2,
         severity=words.severity,
         share=words.share,
+        size=words.size,
         state=words.state,
         statuses=pages.statuses,
         version_state=words.version_state,
+        whole=words.whole,
     )
     env.globals.update(
-        split=charts.split, whole=charts.whole, meter=charts.meter, spark=charts.spark
+        split=charts.split,
+        whole=charts.whole,
+        meter=charts.meter,
+        spark=charts.spark,
+        line=lines.line,
+        said=lines.said,
     )
     return env
 

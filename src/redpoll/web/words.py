@@ -101,6 +101,34 @@ def about(seconds: float) -> str:
     return f"{round(seconds)}{NB}s"
 
 
+def lasting(seconds: float | None) -> str:
+    """A duration, ``–`` where it is not known."""
+    return "–" if seconds is None else duration(seconds)
+
+
+def whole(value: int | None) -> str:
+    """``212``, ``–`` where it is not known."""
+    return "–" if value is None else count(value)
+
+
+def size(number_of_bytes: float | None) -> str:
+    """``212 GiB``, ``3.5 MiB``, ``900 bytes``; unknown: ``–``."""
+    if number_of_bytes is None:
+        return "–"
+    value, unit = float(number_of_bytes), "bytes"
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1023.5 or unit == "TiB":
+            break
+        value /= 1024
+    text = f"{value:,.0f}" if value >= 9.95 or unit == "bytes" else f"{value:.1f}"
+    return f"{text.removesuffix('.0')}{NB}{unit}"
+
+
+def core(ratio: float | None) -> str:
+    """A share of one core: ``31%``, ``0%``, ``140%``; unknown: ``–``."""
+    return "–" if ratio is None else f"{ratio * 100:.0f}%"
+
+
 def iso(time_us: int) -> str:
     """For ``<time datetime>``: RFC 3339 with milliseconds."""
     moment = datetime.fromtimestamp(time_us / SECOND_US, UTC)
