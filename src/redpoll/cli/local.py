@@ -93,6 +93,25 @@ def add_version_to_files(
     return list(_with_control(data, added))
 
 
+def retire_version_in_files(
+    data: DataDir, model: str, version: str, body: dict[str, Any], generation: int | None
+) -> list[dict[str, Any]]:
+    """Retire a version where no server runs."""
+
+    async def retired(control: Control) -> list[dict[str, Any]]:
+        done = await control.retire_version(
+            model,
+            version,
+            reason=body["reason"],
+            actor=body["actor"],
+            generation=generation,
+            now=body["now"],
+        )
+        return list(_plain(done))
+
+    return list(_with_control(data, retired))
+
+
 def _with_control(data: DataDir, work: Callable[[Control], Awaitable[Any]]) -> Any:
     """Be the one controller for a moment, under the server's lock."""
     data.make()

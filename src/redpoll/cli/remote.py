@@ -74,6 +74,13 @@ class Remote:
         """Add a version to a model; one line a change."""
         return list(self._post(f"/models/{_quoted(model)}/versions", body, None)["lines"])
 
+    def retire_version(
+        self, model: str, version: str, body: dict[str, Any], generation: int | None
+    ) -> list[dict[str, Any]]:
+        """Retire a version of a model; one line a change."""
+        path = f"/models/{_quoted(model)}/versions/{_quoted(version)}/retire"
+        return list(self._post(path, body, generation)["lines"])
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from redpoll.cli.face import Face, actor, with_face
+from redpoll.cli.face import Face, actor, with_face, with_reason
 from redpoll.cli.groups import Commands
 from redpoll.cli.output import table
 
@@ -62,6 +62,33 @@ def add(face: Face, model: str, name: str, backend: tuple[str, ...]) -> None:
         lines = remote.add_version(model, body)
     face.out.result({"lines": lines}, "\n".join(line["sentence"] for line in lines))
     face.out.suggest(f"redpoll rollout start {model} {name} --reason …")
+
+
+@version.command("retire")
+@click.argument("model")
+@click.argument("name", metavar="VERSION")
+@click.option(
+    "--now", is_flag=True, help="Also while a rollback could go back to it (rollback_window)."
+)
+@with_reason
+@with_face
+def retire(
+    face: Face, model: str, name: str, now: bool, reason: str, generation: int | None
+) -> None:
+    """Retire VERSION of MODEL: no requests, no rollouts, no warm workers, no longer offered.
+
+    Its name stays taken, its files and its answers stay where they are, and `version add` with the
+    same backend brings it back. A version that is live or in a rollout cannot be retired.
+    """
+    body = {"reason": reason, "now": now, "actor": actor()}
+    remote = face.remote()
+    if remote is None:
+        from redpoll.cli.local import retire_version_in_files
+
+        lines = retire_version_in_files(face.data, model, name, body, generation)
+    else:
+        lines = remote.retire_version(model, name, body, generation)
+    face.out.result({"lines": lines}, "\n".join(line["sentence"] for line in lines))
 
 
 def _text(view: dict[str, Any], versions: list[dict[str, Any]]) -> str:

@@ -133,10 +133,11 @@ def with_version(catalog: Catalog, model: str, version: Version) -> Catalog:
         refusal = version_refusal(model, before, version, known)
         if refusal:
             raise RedpollError("RP-002", refusal)
-        if before == version:
+        if before == version and version.name not in stored.gone:
             return catalog
     known[version.name] = version
-    after = replace(stored, model=replace(stored.model, versions=tuple(known.values())))
+    gone = {name: why for name, why in stored.gone.items() if name != version.name}
+    after = replace(stored, model=replace(stored.model, versions=tuple(known.values())), gone=gone)
     return replace(catalog, models={**catalog.models, model: after})
 
 
@@ -160,6 +161,11 @@ def _refuse(catalog: Catalog, config: Config, states: Mapping[str, ModelState]) 
         state = states.get(model.name)
         active = state.active.id if state and state.active else None
         refusals += model_refusals(stored.model, model, active)
+        if model.live in stored.gone:
+            refusals.append(
+                f'{model.name}: live = "{model.live}", but {stored.gone[model.live]}; bring it back '
+                f"with `redpoll version add {model.name} {model.live} BACKEND`, or name another"
+            )
     if refusals:
         head = "" if len(refusals) == 1 else f"{len(refusals)} changes are refused:\n"
         raise RedpollError("RP-002", f"{head}" + "\n".join(refusals) + "\nNothing was applied.")
@@ -204,6 +210,9 @@ def _catalog_lines(
     known = {version.name: version for version in stored.model.versions}
     for version in model.versions:
         before = known.get(version.name)
+        if version.name in stored.gone:
+            say("none", f"{stored.gone[version.name]}; it stays so: take it out of the file")
+            continue
         words = version_words(before, version) if before else []
         if words:
             say("settings", f"{version.name}: {'; '.join(words)}")

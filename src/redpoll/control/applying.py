@@ -57,7 +57,7 @@ def apply(engine: Engine, filled: Config, actor: str, dry_run: bool) -> tuple[Ap
     done = changes(before, filled, engine.states, now_us, running(engine))
     if dry_run:
         return done.lines
-    catalog = _write(engine, before, done.catalog, actor, "apply")
+    catalog = write(engine, before, done.catalog, actor, "apply")
     _note(engine, done.lines, actor)
     engine.publish()
     failed: dict[str, str] = {}
@@ -66,7 +66,7 @@ def apply(engine: Engine, filled: Config, actor: str, dry_run: bool) -> tuple[Ap
             engine.perform(_actions(engine, intent, actor))
         except RedpollError as error:
             failed[intent.model] = error.message
-    _write(engine, catalog, settle(catalog, done, failed), actor, "live was carried out")
+    write(engine, catalog, settle(catalog, done, failed), actor, "live was carried out")
     return _told(done.lines, failed)
 
 
@@ -76,12 +76,13 @@ def add_version(engine: Engine, model: str, version: Version, actor: str) -> tup
     after = with_version(before, model, version)
     if after is before:
         return (ApplyLine(sentence=f"{model}: {version.name} is there already", model=model),)
+    back = version.name in before.models[model].gone
     line = ApplyLine(
-        sentence=f"{model}: {version.name} is added ({version.backend})",
+        sentence=f"{model}: {version.name} is {'back' if back else 'added'} ({version.backend})",
         model=model,
         action="add_version",
     )
-    _write(engine, before, after, actor, "add_version")
+    write(engine, before, after, actor, "add_version")
     _note(engine, (line,), actor)
     engine.publish()
     return (line,)
@@ -97,7 +98,8 @@ def running(engine: Engine) -> Running | None:
     return Running(server=server, data_dir=str(engine.data.root))
 
 
-def _write(engine: Engine, before: Catalog, after: Catalog, actor: str, what: str) -> Catalog:
+def write(engine: Engine, before: Catalog, after: Catalog, actor: str, what: str) -> Catalog:
+    """Keep a changed catalog; RP-401 where somebody else was first."""
     if msgspec.structs.replace(after, revision=before.revision) != before:
         now_us = engine.clock.now_us()
         engine.store.write(after, before.revision, actor=actor, what=what, time_us=now_us)

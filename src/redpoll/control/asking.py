@@ -93,7 +93,17 @@ def asked(engine: Engine, actor: str, reason: str | None, name: str, full: bool 
 
 
 def spec(engine: Engine, one: Model, version: str, plan: Plan | None) -> Start:
-    """What a rollout starts with now. RP-402 where too few requests carry the unit."""
+    """What a rollout starts with now.
+
+    RP-402 where too few requests carry the unit, or the version was retired.
+    """
+    stored = engine.catalog.models.get(one.name)
+    if stored is not None and version in stored.gone:
+        raise RedpollError(
+            "RP-402",
+            f"{stored.gone[version]}; `redpoll version add {one.name} {version} BACKEND` with the "
+            "same backend brings it back.",
+        )
     _units(engine, one)
     now_us, wanted = engine.clock.now_us(), plan or one.rollout
     traffic = engine.traffic.of(one.name)

@@ -98,7 +98,7 @@ class Engine:
     def models(self) -> list[tuple[int, Model]]:
         """The catalog's models with their numbers, in order of name."""
         return [
-            (stored.number, stored.model)
+            (stored.number, stored.offered)
             for _, stored in sorted(self.catalog.models.items())
             if not stored.retired
         ]

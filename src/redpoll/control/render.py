@@ -135,6 +135,25 @@ def version_rows(engine: Engine, model: Model) -> tuple[dict[str, Any], ...]:
     return tuple(_version_row(engine, model, version) for version in model.versions)
 
 
+def gone_rows(engine: Engine, model: str) -> tuple[dict[str, Any], ...]:
+    """The model's retired versions, in the form of the others."""
+    stored = engine.catalog.models[model]
+    return tuple(
+        {
+            "name": version.name,
+            "backend": version.backend,
+            "state": "retired",
+            "detail": stored.gone[version.name],
+            "part": "retired",
+            "fingerprint": fingerprint(version),
+            "workers": 0,
+            "restarts": 0,
+        }
+        for version in stored.model.versions
+        if version.name in stored.gone
+    )
+
+
 def _version_row(engine: Engine, model: Model, version: Version) -> dict[str, Any]:
     state, now_us = engine.state(model.name), engine.clock.now_us()
     active = state.active

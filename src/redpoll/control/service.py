@@ -12,7 +12,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from redpoll.catalog import Config, Plan, Version
+from redpoll.catalog import Config, Plan
 from redpoll.clock import Clock
 from redpoll.control import applying, asking, publish, render, timeline
 from redpoll.control.engine import DECISIONS_KEPT, Engine
@@ -21,6 +21,7 @@ from redpoll.control.failures import FailureBook
 from redpoll.control.loops import Loops
 from redpoll.control.meters import Meters
 from redpoll.control.system import System
+from redpoll.control.versions import Versions
 from redpoll.errors import RedpollError
 from redpoll.host.lock import FileLock, acquire
 from redpoll.host.paths import DataDir
@@ -39,7 +40,7 @@ from redpoll.views import (
 )
 
 
-class Control:
+class Control(Versions):
     """One controller on one data folder."""
 
     def __init__(
@@ -163,7 +164,8 @@ class Control:
 
     def versions(self, model: str) -> tuple[dict[str, Any], ...]:
         """The model's versions."""
-        return render.version_rows(self.engine, asking.model(self.engine, model)[1])
+        rows = render.version_rows(self.engine, asking.model(self.engine, model)[1])
+        return rows + render.gone_rows(self.engine, model)
 
     def events(self) -> AsyncIterator[DecisionView]:
         """Every Decision from now on, as it takes effect."""
@@ -243,10 +245,3 @@ class Control:
         """Make the catalog match a file, and carry out what its ``live`` asks for."""
         filled = await asyncio.to_thread(applying.fill, self.engine, config, not dry_run)
         return applying.apply(self.engine, filled, actor, dry_run)
-
-    async def add_version(
-        self, model: str, version: Version, *, actor: str = "api"
-    ) -> tuple[ApplyLine, ...]:
-        """Add a version (see ``config.version_from``); a rollout to it is another call."""
-        kept = await asyncio.to_thread(applying.keep, self.engine, version)
-        return applying.add_version(self.engine, model, kept, actor)

@@ -80,7 +80,7 @@ def start(
 ) -> tuple[Action, ...]:
     """Begin a rollout; another one that runs is superseded."""
     check(spec.plan)
-    _known(state.name, spec.version, versions)
+    known_version(state.name, spec.version, versions)
     if state.live is None:
         raise RedpollError(
             "RP-402",
@@ -187,7 +187,7 @@ def rollback(
     """
     needs_reason(asked.reason)
     if to is not None:
-        _known(state.name, to, versions)
+        known_version(state.name, to, versions)
     rollout, now_us = state.active, asked.now_us
     if rollout is not None and to in (None, rollout.stable):
         sentence = (
@@ -209,7 +209,7 @@ def rollback(
         raise RedpollError(
             "RP-402", f"{rollout.id} is {rollout.state}; abort it before going back to {to}."
         )
-    recent = within_window(state, window_s, now_us)
+    recent = tuple(name for name in within_window(state, window_s, now_us) if name in versions)
     version = to or (recent[0] if recent else None)
     if version is None or version not in recent:
         raise RedpollError("RP-402", _no_way_back(state, to, recent))
@@ -232,7 +232,7 @@ def needs_reason(reason: str | None) -> None:
         )
 
 
-def _known(model: str, version: str, versions: Sequence[str]) -> None:
+def known_version(model: str, version: str, versions: Sequence[str]) -> None:
     """RP-103 unless the model has that version."""
     if version not in versions:
         raise RedpollError(

@@ -26,6 +26,13 @@ class StoredModel(Record, frozen=True, kw_only=True):
     model: Model
     applied_live: str | None = None
     retired: bool = False  # left out of the file: takes no requests, keeps its number and versions
+    gone: dict[str, str] = {}  # versions that were retired, and by whom and why
+
+    @property
+    def offered(self) -> Model:
+        """The model without its retired versions."""
+        left = tuple(one for one in self.model.versions if one.name not in self.gone)
+        return self.model if not self.gone else msgspec.structs.replace(self.model, versions=left)
 
 
 class Catalog(Record, frozen=True, kw_only=True):

@@ -192,6 +192,22 @@ class FakeControl(FakeReads):
         self.asked.append(("add_version", {"model": model, "version": version, "actor": actor}))
         return (ApplyLine(sentence=f"{version.name} is added", model=model, action="add_version"),)
 
+    async def retire_version(
+        self,
+        model: str,
+        version: str,
+        *,
+        reason: str | None,
+        actor: str = "api",
+        generation: int | None = None,
+        now: bool = False,
+    ) -> tuple[ApplyLine, ...]:
+        """One line."""
+        _reasoned(reason or "")
+        asked = {"version": version, "reason": reason, "actor": actor, "now": now}
+        self._changing(model, generation, "retire_version", **asked)
+        return (ApplyLine(sentence=f"{version} is retired", model=model, action="retire"),)
+
     async def events(self) -> AsyncIterator[DecisionView]:
         """Every Decision as it is made."""
         queue: asyncio.Queue[DecisionView | None] = asyncio.Queue(1000)

@@ -1,4 +1,4 @@
-"""Adding one version to a model over the API: ``redpoll version add``."""
+"""Versions come and go over the API: ``redpoll version add``, ``redpoll version retire``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from redpoll import config
 from redpoll.backends.start import interpreter
 from redpoll.catalog import Version
 from redpoll.errors import RedpollError
-from redpoll.web.api import Endpoint, actor_of, body_of, reply, strict, text
+from redpoll.web.api import Endpoint, actor_of, body_of, generation_of, reply, strict, text
 
 if TYPE_CHECKING:
     from redpoll.control.service import Control
 
 PATH = "/api/v1/models/{model}/versions"
+RETIRE = "/api/v1/models/{model}/versions/{version}/retire"
 
 
 def endpoint(control: Control) -> Endpoint:
@@ -58,6 +59,27 @@ def checked_python(version: Version) -> None:
             f"{path} was not taken: workers are run by it, so it must be a program of the server's "
             "user (or root) that not everyone can write; chown or chmod it.",
         )
+
+
+def retiring(control: Control) -> Endpoint:
+    """``POST /models/{model}/versions/{version}/retire``: reason, and ``now``."""
+
+    async def retire(request: Request) -> Response:
+        body = await body_of(request, ("reason", "now", "actor"))
+        now = body.get("now", False)
+        if not isinstance(now, bool):
+            raise RedpollError("RP-101", "'now' must be true or false.")
+        lines = await control.retire_version(
+            request.path_params["model"],
+            request.path_params["version"],
+            reason=text(body, "reason"),
+            actor=actor_of(request, body),
+            generation=generation_of(request),
+            now=now,
+        )
+        return reply({"lines": lines})
+
+    return strict(retire, ())
 
 
 def checked_folder(given: str) -> None:

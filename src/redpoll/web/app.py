@@ -78,6 +78,7 @@ def create_app(
         routes=[
             *Api(control, hub).routes(),
             Route(adding.PATH, adding.endpoint(control), methods=["POST"]),
+            Route(adding.RETIRE, adding.retiring(control), methods=["POST"]),
             *login.routes(access, console.login),
             *ModelForms(control, console).routes(),
             *console.routes(),

@@ -134,6 +134,13 @@ _ADD = _body(
     folder={"type": "string", "description": "Absolute; where files and modules are looked for."},
     actor=_ACTOR,
 )
+_RETIRE = _body(
+    ("reason",),
+    reason=_REASON,
+    now={"type": "boolean", "description": "Also where a rollback would go back to it."},
+    actor=_ACTOR,
+)
+_VERSION = _parameter("version", "path", "The version's name.")
 _PATHS: tuple[tuple[str, str, str, str, list[Any], Any, int, Any], ...] = (
     ("get", "/overview", "All models at a glance", "read", [], None, 200, _ref("Overview")),
     ("get", "/models", "All models", "read", [], None, 200, _list("models", "ModelView")),
@@ -143,6 +150,10 @@ _PATHS: tuple[tuple[str, str, str, str, list[Any], Any, int, Any], ...] = (
     (
         "post", "/models/{model}/versions", "Add a version", "admin", [_MODEL], _ADD, 201,
         _list("lines", "ApplyLine"),
+    ),
+    (
+        "post", "/models/{model}/versions/{version}/retire", "Retire a version", "operate",
+        [_MODEL, _VERSION, _IF_MATCH], _RETIRE, 200, _list("lines", "ApplyLine"),
     ),
     (
         "get", "/models/{model}/rollouts", "Its rollouts, newest first", "read", [_MODEL, _LIMIT],

@@ -206,7 +206,11 @@ def model(control: Control, name: str, asked: Asked) -> Page:
         "rollouts": past[:10],
         "versions": versions,
         "back_rate": words.per_second(view.requests_per_second),
-        "startable": [v["name"] for v in versions if v["name"] not in (view.live, view.candidate)],
+        "startable": [
+            v["name"]
+            for v in versions
+            if v["name"] not in (view.live, view.candidate) and v["state"] != "retired"
+        ],
         "operator": asked.operator,
         "done": next((d for d in decisions if d.decision_id == asked.query.get("done")), None),
     }

@@ -276,7 +276,8 @@ def start(
     """The form over a model, with what was typed, and the preview of it."""
     view = control.model(name)
     base = control.route(name).model.rollout
-    all_names = [str(row["name"]) for row in control.versions(name)]
+    offered = [row for row in control.versions(name) if row.get("state") != "retired"]
+    all_names = [str(row["name"]) for row in offered]
     names = [one for one in all_names if one not in (view.live, view.candidate)]
     typed = filled(typed, base)
     chosen = typed.version or (names[-1] if names else "")
