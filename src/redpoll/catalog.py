@@ -49,6 +49,7 @@ class Server(Record, frozen=True, kw_only=True):
     limits: Limits = Limits()
     tokens_file: str | None = None  # absolute path
     drain_s: float = 10.0
+    on_journal_failure: str = "refuse"  # refuse | serve
 
 
 class Pool(Record, frozen=True, kw_only=True):

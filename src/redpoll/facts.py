@@ -13,6 +13,9 @@ import msgspec
 
 SCHEMA = 1
 NO_MODEL = "_"
+LOST = (
+    "facts_lost"  # the name of the Samples that say how many facts are missing, by fact and reason
+)
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -78,7 +78,7 @@ def test_a_segment_has_at_most_its_bound_of_rows(harness: FilesHarness, monkeypa
     names = sorted(
         path.name.removeprefix(writer.stream) for path in harness.data.journal.rglob("*.parquet")
     )
-    assert names == ["-1-16.parquet", "-17-32.parquet", "-33-48.parquet", "-49-50.parquet"]
+    assert names == ["-1-16.parquet", "-17-32.parquet", "-33-50.parquet"]
     assert [entry.fact.value for entry in harness.journal.read()] == list(range(50))
 
 
@@ -204,9 +204,31 @@ def test_a_dead_streams_torn_end_is_mended(harness: FilesHarness) -> None:
         assert found == written
 
 
+def test_a_stream_that_was_torn_at_any_byte_is_sealed_up_to_there(tmp_path: Path) -> None:
+    """At every byte of two frames: no damage is said, and no request stays open."""
+    source = FilesHarness(tmp_path / "source", rotate_bytes=1 << 20)
+    writer = source.journal.open("gateway")
+    fill(writer, 1)
+    start = writer._path.stat().st_size
+    fill(writer, 1, 1)
+    writer.abandon()
+    content = writer._path.read_bytes()
+    for cut in range(start, len(content), 3):
+        harness = FilesHarness(tmp_path / str(cut))
+        harness.data.wal.mkdir(parents=True)
+        (harness.data.wal / writer._path.name).write_bytes(content[:cut])
+        one = sealer(harness)
+        one.round()
+        one.close()
+        assert (one.damaged_files, one.failures, wals(harness)[1:]) == (0, 0, [])
+        found = [e.sequence for e in harness.journal.read() if e.stream == writer.stream]
+        assert found in ([1, 2], [1, 2, 3])
+        assert one.lost_requests == len(found) - 2
+
+
 @pytest.mark.parametrize("where", ["fact", "length", "body"])
-def test_damage_ends_a_file_and_is_set_aside(where: str, harness: FilesHarness, caplog) -> None:
-    """What stands before it is sealed, the file is kept, said and counted; the next file is sealed."""
+def test_damage_costs_its_frame_and_is_set_aside(where: str, harness: FilesHarness, caplog) -> None:
+    """What stands around it is sealed, the file is kept, said and counted; the next file is sealed."""
     writer = harness.journal.open("gateway")
     sequences = fill(writer, 20)
     harness.kill(writer)
@@ -224,7 +246,7 @@ def test_damage_ends_a_file_and_is_set_aside(where: str, harness: FilesHarness, 
     assert [path.name for path in harness.data.wal.glob("*.bad")] == [f"{writer.stream}-0.wal.bad"]
     assert "is damaged" in caplog.text and f"{writer.stream}-0.wal.bad" in caplog.text
     found = [e.sequence for e in harness.journal.read() if e.stream == writer.stream]
-    assert found == [s for s in sequences if s >= found[0]] and len(found) > 20
+    assert found == sequences[1:] and "frame 1 is damaged (bytes 52 to" in caplog.text
 
 
 def test_a_wrong_length_at_a_dead_streams_end_is_damage_not_a_torn_end(

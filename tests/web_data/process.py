@@ -38,6 +38,7 @@ class GatewayProcess:
         drain_s: float = 5.0,
         tokens_file: str | None = None,
         timeout_ms: int = 5000,
+        on_journal_failure: str = "refuse",
         **route: Any,
     ) -> None:
         self.data = DataDir(folder / "data").make()
@@ -46,7 +47,11 @@ class GatewayProcess:
         self.listener.listen(4096)
         self.port = self.listener.getsockname()[1]
         server = Server(
-            data=f"127.0.0.1:{self.port}", limits=limits, drain_s=drain_s, tokens_file=tokens_file
+            data=f"127.0.0.1:{self.port}",
+            limits=limits,
+            drain_s=drain_s,
+            tokens_file=tokens_file,
+            on_journal_failure=on_journal_failure,
         )
         replace(self.data.server, msgspec.json.encode({"server": server}))
         targets = {}

@@ -39,6 +39,13 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "drain": Setting(
             "duration", '"10s"', "How long SIGTERM waits for requests under way.", True
         ),
+        "on_journal_failure": Setting(
+            "refuse, serve",
+            '"refuse"',
+            "While the journal cannot be written (a full disk): 503, or answer and count what is "
+            "lost; rollouts pause then.",
+            True,
+        ),
     },
     "server.log": {
         "level": Setting("debug, info, warning, error", '"info"', "The least that is said.", True),
@@ -225,7 +232,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
 # Settings that later releases bring. Their names are kept, so that no other meaning takes them.
 LATER: dict[str, tuple[str, ...]] = {
     "": ("include", "alerts"),
-    "server": ("metrics", "gateways", "tls", "on_journal_failure"),
+    "server": ("metrics", "gateways", "tls"),
     "models.*": ("request_id_from", "capture", "automation"),
     "models.*.versions.*": ("host", "headers_env", "ca_file"),
     "models.*.rollout": ("match", "ask_timeout", "deadline", "on_deadline"),

@@ -29,6 +29,9 @@ def read_server(node: Node, folder: str) -> Server:
         limits=_limits(node.child("limits", "server.limits")),
         tokens_file=absolute(tokens, folder) if tokens else None,
         drain_s=node.get("drain", duration, default.drain_s),
+        on_journal_failure=node.get(
+            "on_journal_failure", choice("refuse", "serve"), default.on_journal_failure
+        ),
     )
     _check_addresses(node, server)
     return server

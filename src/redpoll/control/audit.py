@@ -20,9 +20,11 @@ from redpoll.facts import Decision, Entry
 from redpoll.journal.port import Journal
 from redpoll.rollout import machine
 from redpoll.rollout.machine_fold import fold, read_evidence
-from redpoll.rollout.machine_state import CHANGED, RESTARTS, Health, ModelState
+from redpoll.rollout.machine_state import CHANGED, LOST, RESTARTS, Health, ModelState
 
 BY_EVIDENCE = ("advance", "pause", "promote", "rollback")
+# Losses are no evidence: a pause for them, and its end, are left to the Decisions that say so.
+HEALTH = Health(ready=True, lost_us=2**62)
 
 
 class Checked(Record, frozen=True, kw_only=True):
@@ -122,7 +124,7 @@ class _Judge:
             decision.action in BY_EVIDENCE
             and decision.actor == "redpoll"
             and "last_closed_us" in evidence
-            and evidence.get("cause") not in (CHANGED, RESTARTS)
+            and evidence.get("cause") not in (CHANGED, RESTARTS, LOST)
         )
         found = self._walk(int(evidence.get("last_closed_us", 0)), evidence.get("known_us"))
         why = ""
@@ -153,7 +155,7 @@ class _Judge:
         """
         for now_us in self._buckets(upto_us, known_us):
             reading = self.watch.reading
-            actions = machine.step(self.state, reading, Health(ready=True), now_us, "")
+            actions = machine.step(self.state, reading, HEALTH, now_us, "")
             if actions:
                 return actions[0].decision
         return None

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from redpoll.catalog import Version
 from redpoll.control.deploys import Deploys
 from redpoll.control.health import HealthBook
+from redpoll.control.losses import Losses
 from redpoll.rollout.machine_state import Health, RolloutState
 
 
@@ -16,8 +17,10 @@ def condition(
     book: HealthBook,
     deploys: Deploys,
     since_us: int,
+    losses: Losses,
 ) -> Health:
-    """Readiness, crashes and changed fingerprints. ``since_us``: since when we have been asking."""
+    """Readiness, crashes, changed fingerprints, lost facts. ``since_us``: since when we have asked."""
+    lost, lost_us = losses.since(rollout.running_since_us)
     version = next((one for one in versions if one.name == rollout.version), None)
     if version is None:
         detail = f"{rollout.version} is not in the catalog any more"
@@ -31,4 +34,6 @@ def condition(
         since_us=since_us,
         crashes=deploys.crashes(rollout.model, rollout.version, rollout.running_since_us),
         changed=deploys.changed(rollout.model, both, rollout.evidence_since_us),
+        lost=lost,
+        lost_us=lost_us,
     )

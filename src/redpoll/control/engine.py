@@ -21,12 +21,13 @@ from redpoll.control import checkpoint, publish
 from redpoll.control.condition import condition
 from redpoll.control.deploys import Deploys
 from redpoll.control.health import HealthBook
+from redpoll.control.losses import Losses
 from redpoll.control.signals import Signals
 from redpoll.control.timeline import cursors_of, decision_view, lowest, when
 from redpoll.control.traffic import Traffic
 from redpoll.control.watch import Watch
 from redpoll.errors import RedpollError
-from redpoll.facts import NO_MODEL, Answer, Decision, Deploy, Entry, Request
+from redpoll.facts import NO_MODEL, Answer, Decision, Deploy, Entry, Request, Sample
 from redpoll.host.paths import DataDir
 from redpoll.ids import IdMaker
 from redpoll.journal.port import Follower, Journal, Writer
@@ -67,6 +68,7 @@ class Engine:
         self.watches: dict[str, Watch] = {}  # of each model's newest rollout
         self.decisions: deque[DecisionView] = deque(maxlen=DECISIONS_KEPT)
         self.deploys = Deploys()
+        self.losses = Losses()
         self.traffic = Traffic()
         self.health = HealthBook(data)
         self.publisher = publish.Publisher(data)
@@ -228,7 +230,7 @@ class Engine:
         """What the machine is told about the two versions."""
         stored = self.catalog.models.get(rollout.model)
         versions = stored.model.versions if stored else ()
-        return condition(rollout, versions, self.health, self.deploys, self.opened_us)
+        return condition(rollout, versions, self.health, self.deploys, self.opened_us, self.losses)
 
     # deciding
     def perform(self, actions: Sequence[Action]) -> None:
@@ -308,6 +310,8 @@ class Engine:
                     watch.answer(entry, fact)  # type: ignore[arg-type]
             elif kind is Deploy:
                 self.deploys.add(entry.model, entry.time_us, fact)  # type: ignore[arg-type]
+            elif kind is Sample:
+                self.losses.add(entry.time_us, fact)  # type: ignore[arg-type]
             elif kind is Decision and entry.sequence > self._folded.get(entry.stream, -1):
                 self._fold(entry)
 

@@ -104,6 +104,7 @@ class Call(Ask):
     # What a call begins with stands here once, not in each of them: they are made for every request.
     state = TAKEN
     rows = 0
+    noted = True  # the journal has the request, or will have it
     has_id = False  # the body itself carries the request's id
     prediction_id = ""
     arm = "none"

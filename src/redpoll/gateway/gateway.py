@@ -39,6 +39,8 @@ class Gateway:
         writer: Writer,
         counters: Counters,
         limits: Limits,
+        *,
+        serve_unjournalled: bool = False,
     ) -> None:
         self.loop = loop
         self.counters = counters
@@ -49,7 +51,9 @@ class Gateway:
         self.draining = False
         self._taken_max = limits.in_flight + limits.queue
         self.row_counts = RowCounts()
-        self.recorder = Recorder(loop, writer, counters, self._launch, self._unjournalled)
+        self.recorder = Recorder(
+            loop, writer, counters, self._launch, self._unjournalled, serve_unjournalled
+        )
         self.drained = asyncio.Event()
         self.tallies: dict[str, Tally] = {}
         self._thirsty: dict[Lane, None] = {}
@@ -109,7 +113,7 @@ class Gateway:
         request = Request(call.prediction_id, call.request_id, call.rows, *ticket.facts)
         body = call.body if ticket.raw_format else b""
         if call.rows == 0:
-            noted = self.recorder.fact(served.name, request, body, ticket.raw_format)
+            noted = self.recorder.note(call, served.name, request, body, ticket.raw_format)
         else:
             noted = self.recorder.ask(call, served.name, request, body, ticket.raw_format)
         if not noted:
@@ -240,10 +244,9 @@ class Gateway:
             "model",
             verdict.outputs,
         )
+        self.recorder.answer(call, served.name, answer, verdict.raw, verdict.raw_format)
         if heard:
-            self.recorder.answer(call, served.name, answer, verdict.raw, verdict.raw_format)
-        else:
-            self.recorder.fact(served.name, answer, verdict.raw, verdict.raw_format)
+            self.recorder.reply(call)
         arm = call.arm
         lane.requests[arm][status].value += 1
         served.durations[arm].observe(took_ns * 1e-9)
@@ -309,8 +312,8 @@ class Gateway:
             call.prediction_id, REFUSED_VERSION, "live", "refused", error.code, took_us, attempts=0
         )
         call.state = DONE
-        self.recorder.fact(served.name, request)
-        self.recorder.fact(served.name, answer, text, text_format)
+        self.recorder.note(call, served.name, request, b"", 0)
+        self.recorder.answer(call, served.name, answer, text, text_format)
         self._count_refused(served.name, error)
         self.counters.inc("redpoll_requests_total", (served.name, "_", "none", "refused"))
         self.recorder.reply(call)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from redpoll.errors import RedpollError
-from redpoll.facts import Answer, Fact, Outcome, Request
+from redpoll.facts import LOST, NO_MODEL, Answer, Fact, Outcome, Request, Sample
 from redpoll.gateway.call import Call
 from redpoll.host.counters import Cell, Counters
 from redpoll.journal.port import Writer
@@ -21,7 +21,11 @@ class Recorder:
 
     Whatever goes wrong with one of them (a transport that has closed) costs no other its turn.
     ``ask`` is called for each call that may be asked now; ``refused`` with what the disk refused
-    to note. ``error`` is why the journal cannot be written now.
+    to note. ``error`` is why no requests are taken now: the journal cannot be written.
+
+    ``serve``: then requests are answered all the same. Who is not in the journal with the request
+    is not there with the answer either, every loss is counted, and a ``Sample`` says how many there
+    were once the disk takes facts again.
     """
 
     def __init__(
@@ -31,8 +35,10 @@ class Recorder:
         counters: Counters,
         ask: Callable[[Call], None],
         refused: Callable[[list[Call], list[Call], RedpollError], None],
+        serve: bool = False,
     ) -> None:
         self.error: RedpollError | None = None
+        self.serve = serve
         self.quiet = True  # nothing was flushed since somebody last looked
         self._loop = loop
         self._writer = writer
@@ -42,6 +48,8 @@ class Recorder:
         self._asks: list[Call] = []
         self._replies: list[Call] = []
         self._scheduled = False
+        self._failing = False  # the disk refused the last flush
+        self._lost: dict[str, int] = {}  # since the disk took facts, by their name
         self._counters = counters
         self._facts: dict[type[Fact], Cell] = {
             kind: counters.cell("redpoll_journal_facts_total", (kind.__name__.lower(),))
@@ -52,24 +60,37 @@ class Recorder:
         """Journal a request and ask its backend once that is done. False where that fails."""
         try:
             self._append(model, fact, raw, raw_format)
+            self._facts[Request].value += 1
         except RedpollError as error:
             self._lose(fact, error)
-            return False
-        self._facts[Request].value += 1
+            if not self.serve:
+                return False
+            call.noted = False
         self._asks.append(call)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._release)
         return True
 
+    def note(self, call: Call, model: str, fact: Request, raw: bytes, raw_format: int) -> bool:
+        """Journal a request that no backend is asked about. False where that fails."""
+        call.noted = self.fact(model, fact, raw, raw_format)
+        return call.noted or self.serve
+
     def answer(self, call: Call, model: str, fact: Answer, raw: bytes, raw_format: int) -> None:
-        """Journal an answer and send the call's reply once that is done."""
+        """Journal an answer, where its request was."""
+        if not call.noted:
+            self._count_lost(fact)
+            return
         try:
             self._append(model, fact, raw, raw_format)
             self._facts[Answer].value += 1
         except RedpollError as error:
             self._lose(fact, error)
-        self.reply(call)
+            return
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._release)
 
     def reply(self, call: Call) -> None:
         """Send this call's reply once the journal has what was noted in this tick."""
@@ -93,7 +114,7 @@ class Recorder:
 
     def beat(self) -> None:
         """Say that the stream is complete up to now."""
-        if self.error is None:
+        if not self._failing:
             self._writer.beat()
             try:
                 self._writer.flush()
@@ -105,11 +126,13 @@ class Recorder:
         self._asks, self._replies = [], []
         self._scheduled = False
         try:
-            self._writer.flush()
+            if not (self._failing and self.serve):  # else a timer tries, not every tick
+                self._writer.flush()
         except RedpollError as error:
             self._fails(error)
-            self._refused(asks, replies, error)
-            return
+            if not self.serve:
+                self._refused(asks, replies, error)
+                return
         self.quiet = False
         for call in replies:
             try:
@@ -123,21 +146,43 @@ class Recorder:
                 log.exception("an ask failed", extra={"request_id": call.request_id})
 
     def _lose(self, fact: Fact, error: RedpollError) -> None:
-        name = type(fact).__name__.lower()
-        self._counters.inc("redpoll_journal_lost_total", (name, "disk"))
+        self._count_lost(fact)
         self._fails(error)
 
+    def _count_lost(self, fact: Fact) -> None:
+        name = type(fact).__name__.lower()
+        self._counters.inc("redpoll_journal_lost_total", (name, "disk"))
+        self._lost[name] = self._lost.get(name, 0) + 1
+
     def _fails(self, error: RedpollError) -> None:
-        if self.error is None:
-            log.error("%s; requests are refused until it can be written again", error)
+        if not self._failing:
+            meanwhile = "answered all the same, and what is lost is counted"
+            log.error(
+                "%s; requests are %s until it can be written again",
+                error,
+                meanwhile if self.serve else "refused",
+            )
             self._loop.call_later(RETRY_S, self._retry)
-        self.error = error
+        self._failing = True
+        self.error = None if self.serve else error
 
     def _retry(self) -> None:
         try:
             self._writer.flush()
+            self._say_lost()
         except RedpollError:
             self._loop.call_later(RETRY_S, self._retry)
             return
         self.error = None
+        self._failing = False
         log.warning("the journal can be written again")
+
+    def _say_lost(self) -> None:
+        """In the journal itself: whoever reads it later must know what it lacks."""
+        lost = sum(self._lost.values())
+        for name, count in self._lost.items():
+            self._append(NO_MODEL, Sample(LOST, {"fact": name, "reason": "disk"}, float(count)))
+        self._lost.clear()
+        self._writer.flush()
+        if lost:
+            log.error("%d facts were lost while the journal could not be written", lost)

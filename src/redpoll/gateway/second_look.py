@@ -65,7 +65,7 @@ class SecondLooks:
             return
         if call.head.binary >= 0 and not lane.binary:
             return  # it would want the request written anew
-        if self._counts.get(rollout, 0) >= LOOKS_MAX:
+        if self._counts.get(rollout, 0) >= LOOKS_MAX or not call.noted:
             return
         self._counts[rollout] = self._counts.get(rollout, 0) + 1
         payload = call.payload if call.wire == OIP else encode_rows(call, served, lane.worker)

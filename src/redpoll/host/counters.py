@@ -67,7 +67,7 @@ class Counters:
 
     def __init__(self, process: str, folder: Path) -> None:
         self.process = process
-        self._path = folder / f"{process}.json"
+        self.path = folder / f"{process}.json"
         self._cells: dict[Key, Cell] = {}
         self._histograms: dict[Key, Histogram] = {}
         self._carry_on()
@@ -111,6 +111,11 @@ class Counters:
 
     def save(self) -> None:
         """Rename our numbers into place. Blocks for one small write."""
+        content = msgspec.json.encode(self._now())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replace(self.path, content)
+
+    def _now(self) -> _File:
         self._cpu.value = self._cpu_before + time.process_time()
         self._memory.value = _resident_bytes()
         series = [_Series(name, labels, cell.value) for (name, labels), cell in self._cells.items()]
@@ -118,12 +123,10 @@ class Counters:
             _Series(name, labels, found.sum, found.counts)
             for (name, labels), found in self._histograms.items()
         ]
-        content = msgspec.json.encode(_File(self.process, os.getpid(), series))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        replace(self._path, content)
+        return _File(self.process, os.getpid(), series)
 
     def _carry_on(self) -> None:
-        found = _read(self._path)
+        found = _read(self.path)
         for one in found.series if found else ():
             kind = METRICS[one.name].kind
             if kind == "counter":
@@ -153,15 +156,17 @@ def saved(folder: Path) -> list[Saved]:
     return found
 
 
-def render(folder: Path) -> bytes:
+def render(folder: Path, mine: Counters | None = None) -> bytes:
     """The sum of all processes in ``folder``, as Prometheus' text format 0.0.4.
 
     A process that is gone keeps its counters and histograms; what it had as gauges is left out.
+    ``mine`` are the caller's own numbers, of this moment: a full disk must not hide what it costs.
     """
     cells: dict[Key, float] = {}
     histograms: dict[Key, tuple[list[int], float]] = {}
-    for path in sorted(folder.glob("*.json")):
-        found = _read(path)
+    own = None if mine is None else mine.path
+    for path in sorted({*folder.glob("*.json")} | ({own} if own is not None else set())):
+        found = mine._now() if mine is not None and path == own else _read(path)
         lives = found is not None and alive(found.pid)
         for one in found.series if found else ():
             key, metric = (one.name, one.labels), METRICS[one.name]

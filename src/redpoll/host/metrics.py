@@ -96,6 +96,18 @@ METRICS: dict[str, Metric] = {
         "oldest finished file has waited.",
         "max",
     ),
+    "redpoll_journal_unsynced_seconds": Metric(
+        "gauge",
+        ("process",),
+        "How long the sync that runs has been running: what a power cut would cost; 0: none runs.",
+        "max",
+    ),
+    "redpoll_clock_held_seconds": Metric(
+        "gauge",
+        ("process",),
+        "How far a process's stream is ahead of the clock, which was set back; its time waits.",
+        "max",
+    ),
     "redpoll_journal_free_bytes": Metric(
         "gauge", (), "Free space on the journal's file system.", "max"
     ),

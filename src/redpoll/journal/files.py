@@ -8,7 +8,7 @@ from pathlib import Path
 from redpoll.clock import Clock, SystemClock
 from redpoll.facts import Entry
 from redpoll.host.paths import DataDir
-from redpoll.journal import reader
+from redpoll.journal import formats, reader
 from redpoll.journal.follower import FileFollower
 from redpoll.journal.frames import Wanted
 from redpoll.journal.layout import Layout, path_locked
@@ -36,18 +36,24 @@ class FileJournal:
         self._rotate_bytes = rotate_bytes
         self._rotate_us = rotate_us
 
-    def open(self, role: str) -> FileWriter:
-        """A new stream; RP-300 where the disk refuses."""
+    def open(self, role: str, patient: bool = False) -> FileWriter:
+        """A new stream; RP-300 where the disk refuses, RP-310 where a newer redpoll has written.
+
+        ``patient``: then the stream takes no facts (RP-300) until a flush finds that the disk does.
+        """
+        formats.mark(self.layout.root)
         return FileWriter(
             self.layout,
             role,
             self._clock,
             rotate_bytes=self._rotate_bytes,
             rotate_us=self._rotate_us,
+            patient=patient,
         )
 
     def streams(self) -> Sequence[StreamState]:
         """Streams with write-ahead files. Reads these files' headers: not for every tick."""
+        formats.check(self.layout.root)
         states = []
         for stream, files in self.layout.wals().items():
             try:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from redpoll.clock import Clock
 from redpoll.facts import Entry
+from redpoll.journal import formats
 from redpoll.journal import reader as reading
 from redpoll.journal.frames import Wanted
 from redpoll.journal.layout import Layout, Segment, Wal, path_locked
@@ -46,6 +47,7 @@ class FileFollower:
     def __init__(
         self, layout: Layout, cursors: Mapping[str, int], clock: Clock, *, raw: bool = False
     ) -> None:
+        formats.check(layout.root)
         self.cursors = dict(cursors)
         self.listed_us = 0
         self.damaged = 0
@@ -153,7 +155,7 @@ class FileFollower:
         first = tail.wal.wal.first
         if tail.alive and not any(wal.first > first for wal in wals):
             return False
-        if tail.wal.problem:
+        if tail.wal.problem or tail.wal.damage:
             self.damaged += 1
         self.unreadable += tail.wal.unreadable
         reading.report(tail.wal)

@@ -1,6 +1,7 @@
 """The bytes of a write-ahead file.
 
-A file is 16 bytes (``MAGIC``, format version) and then frames, the first an empty one. A frame::
+A file is 16 bytes (``MAGIC``, format version, checksum of both) and then frames, the first an empty
+one. A frame::
 
     crc32 of what follows up to the raw body      uint32, little-endian like all numbers
     length of the fact, of the raw body           uint32, uint32
@@ -22,13 +23,31 @@ from zlib import crc32
 import msgspec
 
 from redpoll.facts import BEAT, KINDS, Entry
+from redpoll.journal import formats
 
 MAGIC = b"redpoll wal\n"
-VERSION = 1
-FILE_HEADER = MAGIC + VERSION.to_bytes(4, "little")
+VERSION = formats.FORMAT
+
+
+def header(version: int) -> bytes:
+    """The first bytes of a file: magic, uint16, and the low half of the crc32 of both."""
+    if version == 1:  # it had a uint32, and no checksum
+        return MAGIC + b"\1\0\0\0"
+    start = MAGIC + version.to_bytes(2, "little")
+    return start + (crc32(start) & 0xFFFF).to_bytes(2, "little")
+
+
+def version_of(first: bytes) -> int:
+    """The format version that a file's first bytes say; 0: they are no such bytes, or damaged."""
+    said = int.from_bytes(first[len(MAGIC) : len(MAGIC) + 2], "little")
+    return said if said > 0 and first == header(said) else 0
+
+
+FILE_HEADER = header(VERSION)
 FRAME = struct.Struct("<IIIIqqBBBB")
 AFTER_CRC = struct.Struct("<IIIqqBBBB")
 FRAME_BYTES = FRAME.size
+_SEQUENCE_AT = 16  # in a frame
 _NAME_AT = AFTER_CRC.size  # behind the first checksum
 MODEL_BYTES_MAX = 255
 
@@ -119,20 +138,24 @@ def scan(
     return Scan(at, sequence, time_us, need, unreadable, problem)
 
 
-def later_frame(tail: bytes, sequence: int) -> bool:
-    """Whether good frames follow in ``tail``, which begins behind frame ``sequence``.
+def next_frame(tail: bytes, sequence: int) -> tuple[int, int] | None:
+    """Where the next good frame begins in ``tail``, which begins behind frame ``sequence``.
 
-    Then what stands at its beginning was not torn off, but damaged (a wrong length, say).
+    And its sequence. None: there is none, so what stands at the beginning was torn off, or is being
+    written. The frame at the very beginning is passed over: it is damaged, or we were not asked.
     """
-    for number in range(sequence + 2, sequence + 18):
-        sought = number.to_bytes(8, "little", signed=True)
-        at = tail.find(sought)
+    best: tuple[int, int] | None = None
+    upper = (sequence + 1) >> 16  # frames that are near share the upper bytes of their sequence
+    for sought in (number.to_bytes(6, "little", signed=True) for number in (upper, upper + 1)):
+        at = tail.find(sought, _SEQUENCE_AT + 3)
         while at >= 0:
-            begin = at - 16  # where the frame whose sequence this is would begin
-            if begin >= 0 and begin + FRAME_BYTES <= len(tail):
-                crc, fact_bytes, *_, name = FRAME.unpack_from(tail, begin)
-                end = begin + FRAME_BYTES + name + fact_bytes
-                if end <= len(tail) and crc32(tail[begin + 4 : end]) == crc:
-                    return True
+            begin = at - 2 - _SEQUENCE_AT
+            if begin + FRAME_BYTES > len(tail) or (best is not None and begin >= best[0]):
+                break
+            crc, fact_bytes, _, _, number, *_, name = FRAME.unpack_from(tail, begin)
+            end = begin + FRAME_BYTES + name + fact_bytes
+            if number > sequence and end <= len(tail) and crc32(tail[begin + 4 : end]) == crc:
+                best = begin, number
+                break
             at = tail.find(sought, at + 1)
-    return False
+    return best

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +18,9 @@ import pyarrow.parquet as pq
 
 from redpoll import facts
 from redpoll.facts import Entry
+from redpoll.journal import formats, trailer
 from redpoll.journal.layout import Layout, Segment, sync_folder
+from redpoll.journal.trailer import Origin
 
 ROWS_MAX = 100_000  # of a segment
 BATCH = 8192
@@ -114,31 +117,43 @@ class SegmentWriter:
         self._rows.append(row)
         if len(self._rows) >= BATCH:
             self._convert()
-            if self._count + BATCH > ROWS_MAX:
-                self._write()
 
-    def finish(self) -> None:
+    def settle(self) -> None:
+        """Make columns of all rows: ``misfits`` is final then."""
+        self._convert()
+
+    def finish(self, origin: Origin | None = None) -> None:
         """Write what is left. ``written`` are the segments that now are in place."""
         self._convert()
-        self._write()
+        self._write(() if origin is None else (origin,))
 
     def _convert(self) -> None:
         if self._rows:
+            if self._count + len(self._rows) > ROWS_MAX:
+                self._write()  # never the last rows: what comes with finish says their origin
             made, misfits = batch(self._name.kind, self._rows)
             self.misfits += misfits
             self._batches.append(made)
             self._count += made.num_rows
             self._rows = []
 
-    def _write(self) -> None:
+    def _write(self, origins: Sequence[Origin] = ()) -> None:
         if self._count:
             table = pa.Table.from_batches(self._batches)
-            self.written.append(write(self._layout, self._name, table))
+            self.written.append(write(self._layout, self._name, table, origins))
         self._batches, self._count = [], 0
 
 
-def write(layout: Layout, name: Segment, table: pa.Table) -> Segment:
+def write(
+    layout: Layout,
+    name: Segment,
+    table: pa.Table,
+    origins: Sequence[Origin] = (),
+    folder: Path | None = None,
+) -> Segment:
     """Put a segment in place: a temporary name, synced, renamed, its folder synced.
+
+    ``folder``: there, and not in its partition.
 
     ``first`` and ``last`` are taken from the table. Writing the same again replaces the file by
     an equal one: that is how sealing goes on after it was killed.
@@ -146,17 +161,20 @@ def write(layout: Layout, name: Segment, table: pa.Table) -> Segment:
     sequences = table.column("sequence")
     segment = name._replace(first=sequences[0].as_py(), last=sequences[-1].as_py())
     path = layout.segment_path(segment)
+    if folder is not None:
+        path = folder / path.name
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.tmp")
-    with hidden.open("wb") as file:
+    with hidden.open("w+b") as file:
         pq.write_table(
-            table,
+            table.replace_schema_metadata(trailer.metadata(origins)),
             file,
             compression=COMPRESSION,
             use_dictionary=[c for c in _leaves(table.schema) if c not in _DISTINCT],
             column_encoding={c: "DELTA_BYTE_ARRAY" for c in table.schema.names if c in _IDS},
             row_group_size=ROWS_MAX,
         )
+        trailer.guard(file)
         file.flush()
         os.fsync(file.fileno())
     hidden.rename(path)
@@ -173,26 +191,55 @@ def _leaves(schema: pa.Schema) -> Iterable[str]:
             yield field.name
 
 
+def damage(path: Path | str) -> str:
+    """Why a sealed file is not as it was written; empty where it is. RP-310: a newer redpoll's.
+
+    A file of format 1 has no checksum: it is only looked at whether all of it can be read.
+    """
+    found = trailer.problem(path)
+    if found:
+        return found
+    try:
+        with pq.ParquetFile(path) as file:
+            said = trailer.about(file.metadata.metadata).format
+            if said > formats.FORMAT:
+                raise formats.newer(path, said)
+            if trailer.guarded(path):
+                return ""
+            if said > 1:
+                return "its checksum is damaged"
+            for _ in file.iter_batches(BATCH):
+                pass
+    except (pa.ArrowException, OSError) as error:
+        return f"it cannot be read: {error}"
+    return ""
+
+
 def entries(segment: Segment, after: int, raw: bool) -> Iterator[Entry]:
     """The facts of a segment behind ``after``. ``FileNotFoundError`` where it has gone.
 
+    RP-310 where a newer redpoll sealed it. A column that an older one did not know has its default.
     ``raw=False`` leaves out what was made of bodies (:data:`OF_BODIES`).
     """
     kind = _KIND[segment.kind]
     bodies = () if raw else tuple(OF_BODIES)
     with pq.ParquetFile(segment.path) as file:
+        said = trailer.about(file.metadata.metadata).format
+        if said > formats.FORMAT:
+            raise formats.newer(segment.path, said)
         names = [name for name in file.schema_arrow.names if name not in bodies]
         for part in file.iter_batches(BATCH, columns=names):
-            columns = [_values(part, name) for name in SCHEMAS[segment.kind].names]
+            columns = [_values(part, kind, name) for name in SCHEMAS[segment.kind].names]
             for stream, sequence, time_us, schema, *fields in zip(*columns, strict=True):
                 if sequence > after:
                     yield Entry(stream, sequence, time_us, schema, segment.model, kind(*fields))
 
 
-def _values(part: pa.RecordBatch, name: str) -> list[Any]:
+def _values(part: pa.RecordBatch, kind: type[facts.Fact], name: str) -> list[Any]:
     """A column as Python values: times in µs, maps as dictionaries."""
     if name not in part.schema.names:
-        return [OF_BODIES[name]] * part.num_rows
+        absent = OF_BODIES[name] if name in OF_BODIES else _default(kind, name)
+        return [absent] * part.num_rows
     column = part.column(name)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
@@ -200,6 +247,13 @@ def _values(part: pa.RecordBatch, name: str) -> list[Any]:
     if pa.types.is_map(column.type):
         return [None if pairs is None else dict(pairs) for pairs in values]
     return values
+
+
+def _default(kind: type[facts.Fact], name: str) -> Any:
+    (field,) = [one for one in msgspec.structs.fields(kind) if one.name == name]
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default
 
 
 def sync_tree(layout: Layout, segments: Iterable[Segment]) -> None:

@@ -23,7 +23,7 @@ from redpoll import facts
 from redpoll.clock import hour
 from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir
-from redpoll.journal import parquet
+from redpoll.journal import formats, parquet
 from redpoll.journal.final import Final
 from redpoll.journal.layout import Layout, Segment
 from redpoll.journal.reader import wanted
@@ -82,6 +82,7 @@ def snapshot(
             f"There is no log in {layout.data.root}: it has no folder 'journal'; give the data"
             " folder of a redpoll server (--data-dir, or data_dir in redpoll.toml).",
         )
+    formats.check(layout.root)
     live = _live_rows(layout, kinds)
     segments = layout.segments()  # after the live ones: what has gone from there is here
     with duckdb.connect(":memory:") as engine:
@@ -187,7 +188,7 @@ def _offer(
         select = f"SELECT {columns} FROM live.{kind}"  # noqa: S608 (our own names)
         if mine:
             files = ", ".join(_quoted(segment.path) for segment in mine)
-            options = "hive_partitioning = true, hive_types = {'model': VARCHAR, 'hour': VARCHAR}"
+            options = "union_by_name = true, hive_partitioning = true, hive_types = {'model': VARCHAR, 'hour': VARCHAR}"
             select += f" UNION ALL SELECT {columns} FROM read_parquet([{files}], {options})"  # noqa: S608
             paths += [segment.path for segment in mine]
         engine.execute(f"CREATE VIEW {kind} AS {select}")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from redpoll import facts
 from redpoll.facts import Entry
+from redpoll.journal import formats
 from redpoll.journal.frames import Wanted
 from redpoll.journal.layout import Layout, Segment, Wal
 from redpoll.journal.wal import WalReader
@@ -31,6 +32,7 @@ def read(
     raw: bool,
 ) -> Iterator[Entry]:
     """Facts behind the cursors, stream after stream (see :meth:`port.Journal.read`)."""
+    formats.check(layout.root)
     wals = layout.wals()
     segments = by_stream(layout.segments(kinds, models))
     for stream in sorted(wals.keys() | segments.keys()):
@@ -128,6 +130,8 @@ def _live(wals: Sequence[Wal], want: Wanted) -> Iterator[Entry]:
 
 def report(reader: WalReader) -> None:
     """Say once, in the log, what of a file could not be read."""
+    for damage in reader.damage:
+        _log.warning("%s: %s", reader.wal.path, damage)
     if reader.problem:
         _log.warning(
             "%s: read up to frame %d; %s", reader.wal.path, reader.sequence, reader.problem

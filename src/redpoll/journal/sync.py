@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from redpoll.journal.writer import FileWriter, SyncWork
@@ -26,6 +27,13 @@ class GroupSync:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-sync")
         self._running: Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._since = 0.0  # when the sync that runs began
+
+    @property
+    def behind_s(self) -> float:
+        """How long the sync that runs has been running; 0: none does. A slow disk shows here."""
+        running = self._running is not None and not self._running.done()
+        return time.monotonic() - self._since if running else 0.0
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin; call it on the loop's thread."""
@@ -41,6 +49,7 @@ class GroupSync:
         if self._running is None or self._running.done():
             work = self._writer.take_unsynced()
             if work is not None:
+                self._since = time.monotonic()
                 self._running = self._thread.submit(self._run, work)
         self._timer = loop.call_later(self._interval_s, self._tick, loop)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from redpoll.facts import Entry
-from redpoll.journal import frames
+from redpoll.journal import formats, frames
 from redpoll.journal.frames import Wanted
 from redpoll.journal.layout import Wal, locked
 
@@ -15,7 +15,12 @@ CHUNK_BYTES = 1 << 20
 class WalReader:
     """An open write-ahead file. It can be read to its end even when its name has gone.
 
-    Opening raises ``FileNotFoundError`` where it is gone already.
+    Damage ends where the next good frame begins: what stands between is passed over, and said in
+    ``damage``. ``problem`` is why nothing can be read from ``offset`` on; empty at a good or a torn
+    end.
+
+    Opening raises ``FileNotFoundError`` where it is gone already, RP-310 where a newer redpoll wrote
+    it.
     """
 
     def __init__(self, wal: Wal, wanted: Wanted) -> None:
@@ -26,11 +31,16 @@ class WalReader:
         self.offset = len(frames.FILE_HEADER)
         self.unreadable = 0
         self.problem = ""
+        self.damage: list[str] = []
+        self._searched = (-1, -1)  # from where, and up to which size, no good frame was found
         self._descriptor = os.open(wal.path, os.O_RDONLY | os.O_CLOEXEC)
-        header = os.pread(self._descriptor, self.offset, 0)
-        self._foreign = header != frames.FILE_HEADER
+        version = frames.version_of(os.pread(self._descriptor, self.offset, 0))
+        self._foreign = version == 0
         if self._foreign:
-            self.problem = "its first bytes are not those of a journal file that this redpoll reads"
+            self.problem = "its first bytes are not those of a journal file, or damaged"
+        elif version > frames.VERSION:
+            self.close()
+            raise formats.newer(wal.path, version)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -68,9 +78,31 @@ class WalReader:
             if found.at:
                 self.offset += found.at
                 self.sequence, self.time_us = found.sequence, found.time_us
-            elif want >= found.need:
-                break  # torn, damaged, or nothing new
-            if found.problem or (not found.need and len(chunk) >= limit):
+            if len(out) >= most:
                 break
-            want = max(CHUNK_BYTES, found.need)
+            if found.problem or not found.need:  # damaged, torn, or nothing new
+                if not self._pass_over():
+                    break
+                want = CHUNK_BYTES
+            elif found.at or want < found.need:
+                want = max(CHUNK_BYTES, found.need)
+            else:
+                break
         return out
+
+    def _pass_over(self) -> bool:
+        """Go to the next good frame behind what is none; False where there is none (yet)."""
+        size = self.size()
+        if self.offset >= size or self._searched == (self.offset, size):
+            return False
+        found = frames.next_frame(self.tail(), self.sequence)
+        if found is None:
+            self._searched = self.offset, size
+            return False
+        skipped, number = found
+        first, last = self.sequence + 1, number - 1
+        which = f"frame {first} is" if first >= last else f"frames {first} to {last} are"
+        self.damage.append(f"{which} damaged (bytes {self.offset} to {self.offset + skipped - 1})")
+        self.offset += skipped
+        self.sequence, self.problem = last, ""
+        return True

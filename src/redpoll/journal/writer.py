@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 from zlib import crc32
@@ -10,7 +11,7 @@ from zlib import crc32
 from redpoll import ids
 from redpoll.clock import Clock
 from redpoll.errors import RedpollError
-from redpoll.facts import CODES, SCHEMA, Fact
+from redpoll.facts import CODES, SCHEMA, Answer, Fact
 from redpoll.journal import frames
 from redpoll.journal.layout import Layout, sync_folder
 
@@ -18,6 +19,8 @@ ROTATE_BYTES = 64 * 1024 * 1024
 ROTATE_US = 30_000_000
 BUFFER_BYTES_MAX = 64 * 1024 * 1024  # what a refusing disk may make us hold
 RETRY_ROTATION_US = 1_000_000
+SAID_US = 1_000_000  # a clock that steps back by more than that is said
+_log = logging.getLogger("redpoll.journal")
 
 _pack, _encode = frames.AFTER_CRC.pack, frames.encode_fact
 
@@ -34,8 +37,10 @@ class FileWriter:
     _size: int  # of the file, as far as it is written
     _first: int  # the file's first sequence
     _beats: int  # empty frames in it
-    _since: int | None  # time of its first fact
+    _since: int | None  # when its first fact came, by the clock as it is, not as it is held
     _named: bool  # its name is not durable yet
+    _waiting = False  # there is no file yet: the disk refused it, and our owner is patient
+    _stuck = False  # the first piece of the buffer is what the disk refused last
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class FileWriter:
         *,
         rotate_bytes: int = ROTATE_BYTES,
         rotate_us: int = ROTATE_US,
+        patient: bool = False,
     ) -> None:
         self.stream = f"{role}-{ids.process_id()}"
         self.held_us = 0  # the furthest that the clock was seen behind the stream
@@ -59,14 +65,23 @@ class FileWriter:
         self._full = False
         self._unsynced = False
         self._retired: list[int] = []  # rotated files, still to be synced and closed
-        layout.wal.mkdir(parents=True, exist_ok=True)
         try:
+            layout.wal.mkdir(parents=True, exist_ok=True)
             self._start_file()
         except OSError as error:
-            raise _refused("opened", layout.wal, error) from error
+            if not patient:
+                raise _refused("opened", layout.wal, error) from error
+            self._waiting = self._full = True
 
     def append(self, model: str, fact: Fact, raw: bytes = b"", raw_format: int = 0) -> int:
-        """Buffer one fact and return its sequence."""
+        """Buffer one fact and return its sequence.
+
+        RP-300 where the disk has refused so much that no more is held. An answer is taken even
+        then, without its body: its request is in the journal, and must not stay open.
+        """
+        if self._full:
+            self._refuse_when_full(fact)
+            raw, raw_format = b"", 0
         now = self._now()
         if now < self._time:
             now = self._hold(now)
@@ -88,8 +103,6 @@ class FileWriter:
             + name
             + fact_bytes
         )
-        if self._full:
-            self._refuse_when_full()
         self._buffer += (crc32(rest).to_bytes(4, "little"), rest, raw)
         self._time = now
         self._next = sequence + 1
@@ -112,27 +125,49 @@ class FileWriter:
         in the middle of a frame if need be, so no frame is ever torn but the last.
         """
         if not self._buffer:
+            if self._waiting:
+                self._start_late()
             return
-        buffer = b"".join(self._buffer)
-        self._buffer.clear()
+        if self._stuck:  # alone: it may be large, and the disk may refuse it again
+            self._write(self._buffer.pop(0))
+        if self._buffer:
+            buffer = b"".join(self._buffer)
+            self._buffer.clear()
+            self._write(buffer)
+        self._full = False
+        now = self._now()
+        if self._since is None and self._next - self._first > self._beats:
+            self._since = now  # the first fact of this file: its age counts from here
+        # By the clock as it is: one that was set back must not keep a file open until it catches up.
+        if self._size >= self._rotate_bytes or (
+            self._since is not None and abs(now - self._since) >= self._rotate_us
+        ):
+            self._rotate(now)
+
+    def _write(self, buffer: bytes) -> None:
         at = 0
         try:
             while at < len(buffer):
                 at += os.write(self._descriptor, buffer[at:] if at else buffer)
         except OSError as error:
-            self._buffer.append(buffer[at:])
-            self._full = len(buffer) - at > BUFFER_BYTES_MAX
+            self._buffer.insert(0, buffer[at:])
+            self._stuck = True
+            self._full = self.held_bytes > BUFFER_BYTES_MAX
             raise _refused("written", self._path, error) from error
         finally:
             self._size += at
             self._unsynced = self._unsynced or at > 0
-        self._full = False
-        if self._since is None and self._next - self._first > self._beats:
-            self._since = self._time  # the first fact of this file: its age counts from here
-        if self._size >= self._rotate_bytes or (
-            self._since is not None and self._time - self._since >= self._rotate_us
-        ):
-            self._rotate()
+        self._stuck = False
+
+    @property
+    def held_now_us(self) -> int:
+        """How far this stream is ahead of the clock, which was set back; 0: it is not."""
+        return max(0, self._time - self._now())
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that are buffered: what a process that ends now would lose."""
+        return sum(map(len, self._buffer))
 
     def sync(self) -> None:
         """Flush, then ``fdatasync``."""
@@ -193,17 +228,31 @@ class FileWriter:
         self._next += 1
         self._unsynced = self._named = True
 
-    def _rotate(self) -> None:
+    def _start_late(self) -> None:
+        """The file that the disk refused at the beginning; nothing was taken before it is there."""
+        try:
+            self._layout.wal.mkdir(parents=True, exist_ok=True)
+            self._start_file()
+        except OSError as error:
+            raise _refused("opened", self._layout.wal, error) from error
+        self._waiting = self._full = False
+
+    def _rotate(self, now: int) -> None:
         old = self._descriptor
         try:
             self._start_file()
         except OSError:
             # Nothing is lost: go on with the old file, and try again a second later.
-            self._since = self._time - self._rotate_us + RETRY_ROTATION_US
+            self._since = now - self._rotate_us + RETRY_ROTATION_US
             return
         self._retired.append(old)
 
     def _hold(self, now: int) -> int:
+        """The stream's time, which never runs backwards, where the clock does."""
+        if self._time - now > SAID_US and self.held_us <= SAID_US:
+            _log.warning(
+                "the clock was set back by %.1f s; %s waits", (self._time - now) / 1e6, self.stream
+            )
         self.held_us = max(self.held_us, self._time - now)
         return self._time
 
@@ -216,11 +265,13 @@ class FileWriter:
         self._models[model] = name
         return name
 
-    def _refuse_when_full(self) -> None:
+    def _refuse_when_full(self, fact: Fact) -> None:
+        if type(fact) is Answer and not self._waiting:
+            return
         raise RedpollError(
             "RP-300",
-            f"The journal takes no more facts; the disk has refused {sum(map(len, self._buffer))} bytes that"
-            f" are still waiting; free space under {self._layout.root}.",
+            f"The journal takes no more facts; the disk has refused {self.held_bytes} bytes that are"
+            f" still waiting; free space under {self._layout.root}.",
         )
 
 

@@ -16,6 +16,7 @@ from redpoll.rollout.machine_fold import decide
 from redpoll.rollout.machine_state import (
     CHANGED,
     GATE,
+    LOST,
     RESTARTS,
     SPLIT,
     STEP,
@@ -31,6 +32,7 @@ RESTART_BUDGET = 20  # crashes of the candidate since it began (or was resumed) 
 # "No harm seen" up to here. A harmless version's evidence ever passes it in at most half of all
 # rollouts (Ville), and what passes it is worth a look long before it fails a gate.
 QUIET_EVIDENCE = 2.0
+LOST_QUIET_US = 10_000_000  # without a loss, before a rollout that was paused for losses goes on
 LOAD_GRACE_S = 5.0  # on top of `load`: the time in which control hears of it
 
 
@@ -53,6 +55,7 @@ def step(
             or _split(rollout, reading, now_us)
             or _failed(rollout, reading, now_us)
             or _restarts(rollout, health, reading, now_us)
+            or _lost(rollout, health, reading, now_us)
             or _advance(rollout, reading, now_us, salt)
         )
     return () if found is None else (found,)
@@ -214,6 +217,27 @@ def _restarts(
         f" {health.crashes} times since it took traffic."
     )
     return decide(rollout, "pause", "paused", now_us, sentence, reading=reading, cause=RESTARTS)
+
+
+def _lost(
+    rollout: RolloutState, health: Health, reading: Reading | None, now_us: int
+) -> Action | None:
+    """Paused while facts are lost; what is missing has no arm, so the gates stay on watch."""
+    if rollout.state == "paused" and rollout.cause == LOST:
+        if now_us - max(health.lost_us, rollout.since_us) < LOST_QUIET_US:
+            return None
+        sentence = (
+            f"{rollout.version} goes on at {percent(rollout.weight)}: the journal takes all facts"
+            " again."
+        )
+        return decide(rollout, "resume", "running", now_us, sentence, reading=reading)
+    if rollout.state != "running" or not health.lost:
+        return None
+    sentence = (
+        f"{rollout.version} paused at {percent(rollout.weight)}: {health.lost:,} facts could not be"
+        " written to the journal and are lost. It goes on by itself once none are."
+    )
+    return decide(rollout, "pause", "paused", now_us, sentence, reading=reading, cause=LOST)
 
 
 def _advance(

@@ -18,15 +18,16 @@ ACTIVE = ("pending", "running", "paused")
 ENDED = ("promoted", "rolled_back", "aborted", "superseded")
 STATES = ACTIVE + ENDED
 
-# Why a rollout is paused. Only PERSON, STEP and RESTARTS leave the gates on watch as they are:
-# after SPLIT and CHANGED the evidence is not worth acting on.
-PERSON, STEP, GATE, SPLIT, CHANGED, RESTARTS = (
+# Why a rollout is paused. Only PERSON, STEP, RESTARTS and LOST leave the gates on watch as they are:
+# after SPLIT and CHANGED the evidence is not worth acting on. LOST ends by itself.
+PERSON, STEP, GATE, SPLIT, CHANGED, RESTARTS, LOST = (
     "person",
     "step",
     "gate",
     "split",
     "changed",
     "restarts",
+    "lost",
 )
 
 LINGER_US = 10_000_000  # a version that lost its traffic finishes what it was asked before it stops
@@ -118,6 +119,8 @@ class Health(Record, frozen=True, kw_only=True):
     since_us: int = 0  # since when we have been asking: a wait that nobody watched does not count
     crashes: int = 0  # of the candidate since ``running_since_us``
     changed: str | None = None  # the version whose fingerprint changed since ``evidence_since_us``
+    lost: int = 0  # facts that the journal lacks since ``running_since_us``
+    lost_us: int = 0  # when the newest of these losses was told
 
 
 class Decide(Record, frozen=True, kw_only=True):

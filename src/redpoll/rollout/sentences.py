@@ -12,6 +12,7 @@ from redpoll.rollout.machine import LOAD_GRACE_S, failing, seen, step_requests
 from redpoll.rollout.machine_state import (
     CHANGED,
     GATE,
+    LOST,
     RESTARTS,
     SPLIT,
     STEP,
@@ -93,6 +94,7 @@ def _paused(rollout: RolloutState) -> str:
         SPLIT: "Waits for a person: find out why the split is off, then resume or abort.",
         CHANGED: "Waits for a person: resume starts the plan anew with the changed version.",
         RESTARTS: "Waits for a person: see the worker's stderr, then resume or abort.",
+        LOST: "Goes on by itself once the journal has taken all facts for 10 seconds.",
     }.get(rollout.cause or "", "Waits for a person: resume goes on.")
     watched = rollout.begun and rollout.cause not in (GATE, SPLIT, CHANGED)
     if watched and rollout.plan.on_fail == "rollback":

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from redpoll import facts
 from redpoll.clock import hour
-from redpoll.journal import frames
 from redpoll.journal.final import Final
 from redpoll.journal.frames import Wanted
 from redpoll.journal.layout import BAD_SUFFIX, WAL_SUFFIX, Layout, Segment, Wal
 from redpoll.journal.parquet import SegmentWriter, row, sync_tree
+from redpoll.journal.trailer import Origin
 from redpoll.journal.wal import WalReader
 from redpoll.sealer import orphans
 
@@ -67,11 +67,13 @@ def seal(
     finally:
         reader.close()
     for writer in writers.values():
-        writer.finish()
+        writer.settle()
+    misfits += sum(len(writer.misfits) for writer in writers.values())
+    for writer in writers.values():
+        writer.finish(Origin(wal.first, reader.sequence, count - misfits))
     segments = tuple(s for writer in writers.values() for s in writer.written)
     if segments:
         sync_tree(layout, segments)
-    misfits += sum(len(writer.misfits) for writer in writers.values())
     if misfits:
         damage = f"{damage}{damage and '; '}{misfits} facts do not fit their columns"
     return Sealed(reader.sequence, count - misfits, segments, damage)
@@ -89,7 +91,7 @@ def remove(wal: Wal, damage: str) -> None:
 
 
 def _damage(reader: WalReader, complete: bool) -> str:
-    problems = []
+    problems = list(reader.damage)
     if reader.unreadable:
         problems.append(f"{reader.unreadable} frames hold no known fact")
     tail = reader.tail()
@@ -97,8 +99,6 @@ def _damage(reader: WalReader, complete: bool) -> str:
         problems.append(f"{reader.problem} ({len(tail)} bytes from {reader.offset} on)")
     elif tail and complete:
         problems.append(f"{len(tail)} bytes at its end are no whole frame")
-    elif tail and frames.later_frame(tail, reader.sequence):
-        problems.append(f"a damaged frame stands before good ones ({len(tail)} bytes)")
     elif tail:
         _log.warning("%s: its torn end of %d bytes is left out", reader.wal.path, len(tail))
     return "; ".join(problems)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from redpoll.clock import Clock
 from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir, replace
-from redpoll.journal import ledger
+from redpoll.journal import formats, ledger
 from redpoll.journal.files import FileJournal, FileWriter
 from redpoll.journal.final import Final
 from redpoll.journal.layout import Wal, path_locked
@@ -38,6 +38,7 @@ class Sealer:
         self._closed: set[str] = set()  # dead streams whose orphans are closed
         self._retry: dict[str, float] = {}  # stream -> not before (monotonic)
         self._layout.wal.mkdir(parents=True, exist_ok=True)
+        formats.mark(self._layout.root)
         self._known = self._start_ledger()
         self._sweep()
 

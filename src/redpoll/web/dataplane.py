@@ -60,9 +60,12 @@ class Process:
         self._server = server
         self._listener = listener
         self.counters = Counters(PROCESS, data.metrics)
-        self.writer = FileJournal(data).open(PROCESS)
+        serve = server.on_journal_failure == "serve"
+        self.writer = FileJournal(data).open(PROCESS, patient=serve)
         self.sync = GroupSync(self.writer)
-        self.gateway = Gateway(self.loop, self.writer, self.counters, server.limits)
+        self.gateway = Gateway(
+            self.loop, self.writer, self.counters, server.limits, serve_unjournalled=serve
+        )
         self.table = RouteTable(self.gateway, data.routes, PROCESS)
         tokens = Tokens(server.tokens_file) if server.tokens_file is not None else None
         self.plane = DataPlane(self.gateway, self.table, server.limits, data.metrics, tokens)
@@ -87,8 +90,11 @@ class Process:
         listening.close()
         self.table.stop()
         self.sync.stop()
-        self.counters.save()
-        self.writer.close()
+        self._save(last=True)
+        try:
+            self.writer.close()
+        except RedpollError as error:
+            log.error("%s; what was not written yet is lost", error)
 
     async def _drain(self) -> None:
         """Not ready, no new calls, kept connections closed; calls under way are finished."""
@@ -110,9 +116,12 @@ class Process:
         self.clients.sweep()
         self.counters.set("redpoll_reading_bytes", (PROCESS,), self.clients.held.total)
         self.counters.set("redpoll_connections", (PROCESS,), len(self.clients.connections))
+        self.counters.set("redpoll_journal_unsynced_seconds", (PROCESS,), self.sync.behind_s)
+        self.counters.set("redpoll_clock_held_seconds", (PROCESS,), self.writer.held_now_us / 1e6)
 
-    def _save(self) -> None:
-        self.loop.call_later(SAVE_S, self._save)
+    def _save(self, last: bool = False) -> None:
+        if not last:
+            self.loop.call_later(SAVE_S, self._save)
         try:
             self.counters.save()
         except OSError as error:

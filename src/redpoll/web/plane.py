@@ -108,8 +108,7 @@ class DataPlane:
         elif kind == paths.OUTCOMES:
             self._take_outcomes(connection, head, body)
         elif kind == paths.METRICS:
-            self._gateway.counters.save()
-            connection.reply(200, TEXT, render(self._metrics))
+            connection.reply(200, TEXT, render(self._metrics, self._gateway.counters))
         else:
             error = endpoint.error or RedpollError("RP-104", "Nothing is served at that address.")
             allow = b"allow: %b\r\n" % endpoint.method.encode() if error.code == "RP-105" else b""
