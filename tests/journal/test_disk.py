@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,60 +17,72 @@ from redpoll.facts import Answer
 from redpoll.journal import writer as writing
 from redpoll.journal.files import FileJournal, GroupSync
 from redpoll.journal.query import query
-from redpoll.testing.journals import START_US, fill, request
-from tests.journal.disks import fill_up, remount, small_disk
+from redpoll.sealer.service import Sealer
+from redpoll.testing.journals import START_US, FilesHarness, fill, request
+from tests.journal.disks import WAYS, read_only, small_disk
 from tests.journal.support import sequences, wal_files
 
+every_way = pytest.mark.parametrize("how", WAYS)
 
-def test_a_full_disk_refuses_and_takes_the_rest_when_there_is_room(tmp_path: Path) -> None:
-    """ENOSPC as the kernel says it, again and again: nothing is torn, nothing is there twice."""
-    with small_disk(tmp_path / "disk", "1m") as disk:
-        stream = FileJournal(disk).open("gateway")
+
+@every_way
+def test_a_full_disk_refuses_and_takes_the_rest_when_there_is_room(
+    how: str, tmp_path: Path
+) -> None:
+    """Refused by the kernel again and again: nothing is torn, nothing is there twice."""
+    with small_disk(how, tmp_path / "disk", "1m") as disk:
+        stream = FileJournal(disk.folder).open("gateway")
         expected = fill(stream, 5)
         for number in range(6):
-            ballast = fill_up(disk)
+            disk.fill()
             expected.append(stream.append("churn", request(number), b"x" * 9000, 1))
-            with pytest.raises(RedpollError, match="No space left on device") as refused:
+            with pytest.raises(RedpollError, match="could not be written") as refused:
                 stream.flush()
             assert (refused.value.code, refused.value.status) == ("RP-300", 503)
-            found = sequences(disk)
+            found = sequences(disk.folder)
             assert found == expected[: len(found)] and len(found) >= 10 + number
-            os.truncate(ballast, max(0, ballast.stat().st_size - 12_288))
+            disk.leave(stream._path, 4096)
+            with pytest.raises(RedpollError):
+                stream.flush()
+            assert sequences(disk.folder) == found, "half a frame is none"
+            disk.leave(stream._path, 12_288)
             stream.flush()
-            assert sequences(disk) == expected
-            ballast.unlink()
+            assert sequences(disk.folder) == expected
+            disk.free()
         stream.close()
 
 
+@every_way
 def test_an_answer_is_taken_where_its_request_was_and_nothing_else(
-    tmp_path: Path, monkeypatch
+    how: str, tmp_path: Path, monkeypatch
 ) -> None:
     """Past the bound: its body is left out, other facts are refused."""
     monkeypatch.setattr(writing, "BUFFER_BYTES_MAX", 5000)
-    with small_disk(tmp_path / "disk", "256k") as disk:
-        stream = FileJournal(disk).open("gateway")
+    with small_disk(how, tmp_path / "disk", "256k") as disk:
+        stream = FileJournal(disk.folder).open("gateway")
         stream.append("churn", request(1), b"x" * 16_000, 1)
-        ballast = fill_up(disk)
+        disk.fill()
         with pytest.raises(RedpollError):
             stream.flush()
         with pytest.raises(RedpollError, match="takes no more facts"):
             stream.append("churn", request(2))
         stream.append("churn", Answer(request(1).prediction_id, "v1"), b"y" * 6000, 3)
-        ballast.unlink()
+        disk.free()
         stream.flush()
-        (first, second) = FileJournal(disk).read()
+        (first, second) = FileJournal(disk.folder).read()
         assert len(first.raw) == 16_000 and isinstance(second.fact, Answer) and second.raw == b""
         stream.close()
 
 
-def test_a_stream_that_found_no_room_begins_once_there_is(tmp_path: Path) -> None:
+@every_way
+def test_a_stream_that_found_no_room_begins_once_there_is(how: str, tmp_path: Path) -> None:
     """Patient: it takes nothing before, so nothing is older than its beginning."""
     clock = SimClock(START_US)
-    with small_disk(tmp_path / "disk", "256k") as disk:
-        (disk / "journal" / "wal").mkdir(parents=True)
-        ballast = fill_up(disk)
-        journal = FileJournal(disk, clock)
-        with pytest.raises(RedpollError, match="could not be opened: No space"):
+    with small_disk(how, tmp_path / "disk", "256k") as disk:
+        (disk.folder / "journal" / "wal").mkdir(parents=True)
+        disk.fill()
+        journal = FileJournal(disk.folder, clock)
+        with pytest.raises(RedpollError, match="could not be opened"):
             journal.open("gateway")
         stream = journal.open("gateway", patient=True)
         for _ in range(2):
@@ -79,8 +92,8 @@ def test_a_stream_that_found_no_room_begins_once_there_is(tmp_path: Path) -> Non
                 stream.append("churn", Answer(request(1).prediction_id, "v1"))
             with pytest.raises(RedpollError, match="could not be opened"):
                 stream.flush()
-        assert wal_files(disk) == [] and not list(disk.rglob("*.tmp"))
-        ballast.unlink()
+        assert wal_files(disk.folder) == [] and not list(disk.folder.rglob(".*"))
+        disk.free()
         clock.advance(5_000_000)
         stream.flush()
         stream.append("churn", request(2))
@@ -89,20 +102,45 @@ def test_a_stream_that_found_no_room_begins_once_there_is(tmp_path: Path) -> Non
         assert (only.sequence, only.time_us) == (1, START_US + 5_000_000)
 
 
-def test_a_read_only_disk_can_be_read_and_says_that_it_cannot_be_written(tmp_path: Path) -> None:
-    """EROFS from the kernel."""
-    with small_disk(tmp_path / "disk", "2m") as disk:
-        stream = FileJournal(disk).open("gateway")
+@every_way
+def test_a_read_only_disk_can_be_read_and_says_that_it_cannot_be_written(how: str) -> None:
+    """Refused by the kernel."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        small_disk(how, Path(folder) / "disk", "2m") as disk,
+    ):
+        Path(folder).chmod(0o755)
+        stream = FileJournal(disk.folder).open("gateway")
         written = fill(stream, 5)
         stream.close()
-        remount(disk, "ro")
-        with pytest.raises(RedpollError, match="Read-only file system") as refused:
-            FileJournal(disk).open("gateway")
-        assert refused.value.code == "RP-300" and str(disk) in refused.value.message
-        assert sequences(disk) == written
-        assert query(disk, "SELECT count(*) FROM request").rows == [(5,)]
-        remount(disk, "rw")
-        FileJournal(disk).open("gateway").close()
+        with read_only(how, disk) as words:
+            with pytest.raises(RedpollError, match=words) as refused:
+                FileJournal(disk.folder).open("gateway")
+            assert refused.value.code == "RP-300" and str(disk.folder) in refused.value.message
+            assert sequences(disk.folder) == written
+            assert query(disk.folder, "SELECT count(*) FROM request").rows == [(5,)]
+        FileJournal(disk.folder).open("gateway").close()
+
+
+@every_way
+def test_sealing_waits_for_room_and_leaves_nothing_half_done(how: str, tmp_path: Path) -> None:
+    """No temporary file takes the little room that there is; then it is sealed, each fact once."""
+    with small_disk(how, tmp_path / "disk", "4m") as disk:
+        harness = FilesHarness(disk.folder)
+        stream = harness.journal.open("gateway")
+        written = fill(stream, 50)
+        stream.close()
+        sealer = Sealer(harness.data, harness.journal, harness.clock)
+        disk.fill()
+        sealer.round()
+        assert sealer.failures == 1
+        assert not list(disk.folder.rglob("*.tmp")) and not list(disk.folder.rglob("*.parquet"))
+        disk.free()
+        sealer._retry.clear()
+        sealer.round()
+        assert wal_files(disk.folder)[1:] == []
+        assert [e.sequence for e in harness.journal.read() if e.stream == stream.stream] == written
+        sealer.close()
 
 
 def test_a_slow_sync_holds_up_neither_the_loop_nor_the_next_facts(

@@ -77,6 +77,36 @@ def test_a_flipped_bit_costs_its_own_frame_and_nothing_else(data) -> None:
         assert {e.sequence for e in found} <= {e.sequence for e in bare}
 
 
+def test_nothing_in_a_body_is_taken_for_a_frame(tmp_path: Path) -> None:
+    """A client may send what looks like the next frames: whole, torn off, or damaged beside it."""
+    other = FileJournal(tmp_path / "forged").open("gateway")
+    fill(other, 12)
+    other.flush()
+    forged = other._path.read_bytes()[16:]
+    other.close()
+    stream = FileJournal(tmp_path).open("gateway")
+    first = stream.append("churn", request(0), b"body", 1)
+    stream.flush()
+    at = stream._path.stat().st_size
+    second = stream.append("churn", request(1), forged, 1)
+    stream.flush()
+    size = stream._path.stat().st_size
+    whole = stream._path.read_bytes()
+    follower = FileJournal(tmp_path).follow()
+    for cut in (at + 10, at + 60, at + (size - at) // 2, size - 1):
+        stream._path.write_bytes(whole[:cut])
+        assert sequences(tmp_path) == [first], "torn"
+        follower.poll()
+        assert follower.cursors[stream.stream] == first
+    stream._path.write_bytes(whole[:-1] + b"?")
+    assert sequences(tmp_path) == [first], "its own body is damaged"
+    stream._path.write_bytes(whole)
+    assert sequences(tmp_path) == [first, second]
+    assert [entry.sequence for entry in follower.poll()] == [second]
+    follower.close()
+    stream.close()
+
+
 def test_damage_is_passed_over_and_said_with_its_place(tmp_path: Path, caplog) -> None:
     """A length, a body, many frames at once: everything behind is read, live too."""
     journal = FileJournal(tmp_path)

@@ -19,6 +19,7 @@ from redpoll.host.paths import DataDir, replace
 from redpoll.journal.memory import MemoryJournal
 from redpoll.routes import Route, Table, Target
 from redpoll.supervise.pool import Pool
+from redpoll.supervise.telling import Teller
 
 TIMEOUT_S = 15.0
 
@@ -36,7 +37,7 @@ class Rig:
         self._lifeline, self._end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.writer = self.journal.open("supervise")
         self.counters = Counters("supervise", self.data.metrics)
-        self.pool = Pool(self.data, self._lifeline, self.writer, self.counters)
+        self.pool = Pool(self.data, self._lifeline, Teller(self.writer), self.counters)
 
     def write(self, source: str, name: str = "code_a") -> None:
         (self.folder / f"{name}.py").write_text(textwrap.dedent(source))

@@ -119,7 +119,7 @@ class Engine:
             self._fold(entry)
         self.publisher.load()
         self.health.refresh()
-        self.writer = self.journal.open("control")
+        self.writer = self.journal.open("control", patient=True)
         self.follower = self.journal.follow(self._restore(entries))
         self.publish()
 
@@ -240,6 +240,7 @@ class Engine:
         """
         if self._waiting:
             self._settle()
+        self.writer.flush()  # a stream that found no room at first begins here
         cursors = json.dumps(self.follower.cursors)
         for action in actions:
             stored = self.catalog.models.get(action.model)

@@ -62,9 +62,10 @@ class Recorder:
             self._append(model, fact, raw, raw_format)
             self._facts[Request].value += 1
         except RedpollError as error:
-            self._lose(fact, error)
-            if not self.serve:
+            if not self.serve:  # it is refused, so nothing is lost
+                self._fails(error)
                 return False
+            self._lose(fact, error)
             call.noted = False
         self._asks.append(call)
         if not self._scheduled:
@@ -100,11 +101,17 @@ class Recorder:
             self._loop.call_soon(self._release)
 
     def fact(self, model: str, fact: Fact, raw: bytes = b"", raw_format: int = 0) -> bool:
-        """Journal a fact that nobody waits for. False, and counted as lost, where that fails."""
+        """Journal a fact that nobody waits for. False where that fails.
+
+        It is counted as lost then; but an outcome is not, since its sender is told to send it again.
+        """
         try:
             self._append(model, fact, raw, raw_format)
         except RedpollError as error:
-            self._lose(fact, error)
+            if type(fact) is Outcome:
+                self._fails(error)
+            else:
+                self._lose(fact, error)
             return False
         self._facts[type(fact)].value += 1
         if not self._scheduled:

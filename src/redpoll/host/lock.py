@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -53,8 +54,9 @@ def acquire(path: Path) -> FileLock:
             f"{path.parent.parent} is in use: {who} serves from it; one folder takes one server. "
             f"Stop that one{f' (kill {pid})' if pid else ''}, or set another data_dir.",
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: who holds it is a courtesy
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return FileLock(path, fd)
 
 

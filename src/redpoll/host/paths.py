@@ -27,6 +27,7 @@ class DataDir:
         self.metrics = self.run / "metrics"
         self.logs = self.run / "logs"  # workers' stderr, bounded
         self.lock = self.run / "lock"
+        self.reserve = self.run / "reserve"  # room for a start on a full disk
 
     def make(self) -> DataDir:
         """Create the folders that are missing."""
@@ -56,5 +57,9 @@ class DataDir:
 def replace(path: Path, content: bytes) -> None:
     """Write a file whole: a temporary name beside it, then a rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk needs the room
+        raise

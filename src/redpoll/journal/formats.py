@@ -9,9 +9,9 @@ format  what is new in it
         files their facts came from (:mod:`redpoll.journal.trailer`)
 ======  ==================================================================================
 
-Older ones are read as they are. Write-ahead files become current when they are sealed, sealed files
-when they are merged (:mod:`redpoll.sealer.merging`). ``journal/format`` holds the newest format that
-was ever written into a folder: an older redpoll refuses to touch it rather than take it for damage.
+Older ones are read as they are. Write-ahead files become current when they are sealed.
+``journal/format`` holds the newest format that was ever written into a folder: an older redpoll
+refuses to touch it rather than take it for damage.
 """
 
 from __future__ import annotations

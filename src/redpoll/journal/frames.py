@@ -50,6 +50,7 @@ FRAME_BYTES = FRAME.size
 _SEQUENCE_AT = 16  # in a frame
 _NAME_AT = AFTER_CRC.size  # behind the first checksum
 MODEL_BYTES_MAX = 255
+HEAD_BYTES_MAX = 1 << 20  # of a frame without its body: more is a damaged length
 
 encode_fact = msgspec.msgpack.Encoder().encode
 _DECODE = {code: msgspec.msgpack.Decoder(kind).decode for code, kind in enumerate(KINDS)}
@@ -136,6 +137,30 @@ def scan(
                 unreadable += 1
         at, sequence, time_us = end, number, moment
     return Scan(at, sequence, time_us, need, unreadable, problem)
+
+
+def whole_length(tail: bytes, expected: int) -> int | None:
+    """How long frame ``expected`` at the beginning of ``tail`` is, all in all, by its good header.
+
+    None: its header (with model and fact) is damaged, or is not all there (:func:`headless`).
+    """
+    if len(tail) < FRAME_BYTES:
+        return None
+    crc, fact_n, raw_n, _, number, *_, name_n = FRAME.unpack_from(tail, 0)
+    raw_at = FRAME_BYTES + name_n + fact_n
+    good = number == expected and crc32(tail[4:raw_at]) == crc
+    return raw_at + raw_n if good else None
+
+
+def headless(tail: bytes) -> bool:
+    """Whether the header at the beginning of ``tail`` ends behind it, by its own words.
+
+    Words that no writer would write are not believed.
+    """
+    if len(tail) < FRAME_BYTES:
+        return True
+    _, fact_n, *_, name_n = FRAME.unpack_from(tail, 0)
+    return bool(len(tail) < FRAME_BYTES + name_n + fact_n <= HEAD_BYTES_MAX)
 
 
 def next_frame(tail: bytes, sequence: int) -> tuple[int, int] | None:

@@ -127,8 +127,8 @@ class MemoryJournal:
         self._clock = clock or SystemClock()
         self._streams: dict[str, _Stream] = {}
 
-    def open(self, role: str) -> MemoryWriter:
-        """A new stream."""
+    def open(self, role: str, patient: bool = False) -> MemoryWriter:
+        """A new stream; memory refuses none."""
         name = f"{role}-{ids.process_id()}"
         stream = self._streams[name] = _Stream(name, self._clock.now_us())
         return MemoryWriter(stream, self._clock)

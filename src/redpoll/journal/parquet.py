@@ -165,18 +165,22 @@ def write(
         path = folder / path.name
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.tmp")
-    with hidden.open("w+b") as file:
-        pq.write_table(
-            table.replace_schema_metadata(trailer.metadata(origins)),
-            file,
-            compression=COMPRESSION,
-            use_dictionary=[c for c in _leaves(table.schema) if c not in _DISTINCT],
-            column_encoding={c: "DELTA_BYTE_ARRAY" for c in table.schema.names if c in _IDS},
-            row_group_size=ROWS_MAX,
-        )
-        trailer.guard(file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with hidden.open("w+b") as file:
+            pq.write_table(
+                table.replace_schema_metadata(trailer.metadata(origins)),
+                file,
+                compression=COMPRESSION,
+                use_dictionary=[c for c in _leaves(table.schema) if c not in _DISTINCT],
+                column_encoding={c: "DELTA_BYTE_ARRAY" for c in table.schema.names if c in _IDS},
+                row_group_size=ROWS_MAX,
+            )
+            trailer.guard(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        hidden.unlink(missing_ok=True)  # a full disk needs the room
+        raise
     hidden.rename(path)
     sync_folder(path.parent)
     return segment._replace(path=str(path))

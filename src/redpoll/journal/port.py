@@ -83,8 +83,12 @@ class Follower(Protocol):
 class Journal(Protocol):
     """All streams of a data folder."""
 
-    def open(self, role: str) -> Writer:
-        """A new stream named ``<role>-<12 hex digits>``."""
+    def open(self, role: str, patient: bool = False) -> Writer:
+        """A new stream named ``<role>-<12 hex digits>``; RP-300 where the disk refuses.
+
+        ``patient``: then there is a stream all the same. It takes no facts (RP-300) until a flush
+        finds that the disk does.
+        """
         ...
 
     def streams(self) -> Sequence[StreamState]:

@@ -91,11 +91,21 @@ class WalReader:
         return out
 
     def _pass_over(self) -> bool:
-        """Go to the next good frame behind what is none; False where there is none (yet)."""
+        """Go to the next good frame behind what is none; False where there is none (yet).
+
+        A frame whose header is good says itself where it ends: nothing is sought in its body, which
+        a client sent and which may look like frames.
+        """
         size = self.size()
         if self.offset >= size or self._searched == (self.offset, size):
             return False
-        found = frames.next_frame(self.tail(), self.sequence)
+        tail = self.tail()
+        length = frames.whole_length(tail, self.sequence + 1)
+        found = None
+        if length is not None:
+            found = (length, self.sequence + 2) if length <= len(tail) else None
+        elif not (frames.headless(tail) and self.locked()):  # else it is being written
+            found = frames.next_frame(tail, self.sequence)
         if found is None:
             self._searched = self.offset, size
             return False

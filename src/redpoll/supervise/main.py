@@ -18,7 +18,8 @@ import msgspec
 import redpoll
 from redpoll import config as configuration
 from redpoll.catalog import Config
-from redpoll.host import lifeline, lock, logs
+from redpoll.errors import RedpollError
+from redpoll.host import lifeline, lock, logs, reserve
 from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir, replace
 from redpoll.host.process import alive, left_behind
@@ -28,6 +29,7 @@ from redpoll.supervise import sockets
 from redpoll.supervise.child import Keeper
 from redpoll.supervise.pool import Pool
 from redpoll.supervise.services import launches
+from redpoll.supervise.telling import Teller
 from redpoll.supervise.usage import Usage
 
 log = logging.getLogger("redpoll.supervise")
@@ -45,11 +47,11 @@ def serve(config: Config | Path | str) -> int:
     server has the folder), RP-607 (an address is taken).
     """
     if not isinstance(config, Config):
-        config = configuration.load(config, stored=kept_in)
+        config = configuration.load(config, stored=_kept_in)
     server = config.server
     logs.setup(server.log_level, server.log_format, "serve")
     sockets.check_reach(server)
-    data = DataDir(config.data_dir).make()
+    data = _folder(config)
     with lock.acquire(data.lock), contextlib.ExitStack() as stack:
         sweep(data)
         listening = [
@@ -57,6 +59,24 @@ def serve(config: Config | Path | str) -> int:
             for key, address in (("data", server.data), ("control", server.control))
         ]
         return asyncio.run(_serve(config, data, listening[0], listening[1]))
+
+
+def _kept_in(data_dir: str) -> set[tuple[str, str]]:
+    """What the catalog keeps; where the disk is full, with room for opening it."""
+    reserve.release_if_full(DataDir(data_dir))
+    return kept_in(data_dir)
+
+
+def _folder(config: Config) -> DataDir:
+    """The data folder, made where it is missing; RP-300 where the disk refuses."""
+    try:
+        return DataDir(config.data_dir).make()
+    except OSError as error:
+        raise RedpollError(
+            "RP-300",
+            f"The data folder {config.data_dir} could not be made: {error}; see to the disk and the"
+            " rights there, or set another data_dir.",
+        ) from error
 
 
 async def _serve(
@@ -97,9 +117,10 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._lifeline, self._lifeline_end = lifeline.pipe()
         self._counters = Counters("supervise", data.metrics)
-        self._writer = Journal(data.root).open("supervise")
+        self._writer = Journal(data.root).open("supervise", patient=True)
         self._sync = GroupSync(self._writer)
-        self._pool = Pool(data, self._lifeline, self._writer, self._counters)
+        self._teller = Teller(self._writer)
+        self._pool = Pool(data, self._lifeline, self._teller, self._counters)
         self._keepers = {
             name: Keeper(name, launch, self._say_where)
             for name, launch in launches(
@@ -130,7 +151,11 @@ class Supervisor:
         await asyncio.gather(*chores, return_exceptions=True)
         status = await self._end()
         self._sync.stop()
-        self._writer.close()
+        try:
+            self._teller.flush()
+            self._writer.close()
+        except RedpollError as error:
+            log.error("%s; what was not written yet is lost", error)
         with contextlib.suppress(OSError):
             self._counters.save()
         self._data.server.unlink(missing_ok=True)
@@ -190,11 +215,13 @@ class Supervisor:
             log.error("%s could not be written: %s", self._data.server, error)
 
     async def _count(self) -> None:
-        """Rename our numbers and the workers' into place once a second."""
+        """Once a second: rename all numbers into place, and see to room for what must be said."""
         usage = Usage(self._counters)
         while True:
+            self._teller.flush()
             try:
                 usage.look(self._pool.pids())
+                reserve.keep(self._data)
                 self._counters.save()
             except OSError as error:
                 log.error("our numbers could not be written: %s", error)

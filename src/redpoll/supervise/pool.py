@@ -14,7 +14,7 @@ from redpoll import routes
 from redpoll.facts import Deploy
 from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir, replace
-from redpoll.journal.port import Writer
+from redpoll.supervise.telling import Teller
 from redpoll.supervise.wanted import Want, wanted
 from redpoll.supervise.worker import Worker
 
@@ -27,10 +27,10 @@ LINGER_S = 2.0  # after a version was last wanted: gateways may still work with 
 class Pool:
     """Follows ``run/routes.json``, keeps ``run/workers.json``, writes Deploy facts."""
 
-    def __init__(self, data: DataDir, lifeline: int, writer: Writer, counters: Counters) -> None:
+    def __init__(self, data: DataDir, lifeline: int, teller: Teller, counters: Counters) -> None:
         self._data = data
         self._lifeline = lifeline
-        self._writer = writer
+        self._teller = teller
         self._counters = counters
         self._loop = asyncio.get_running_loop()
         self._workers: dict[str, Worker] = {}
@@ -181,11 +181,7 @@ class Pool:
             environment=json.dumps(worker.environment),
             detail=detail or None,
         )
-        try:
-            self._writer.append(worker.want.model, fact)
-            self._writer.flush()
-        except Exception as error:
-            log.error("a Deploy fact of %s could not be written: %s", worker.want.key, error)
+        self._teller.tell(worker.want.model, fact)
 
     def _change(self) -> None:
         if not self._save_due:

@@ -61,7 +61,7 @@ class Process:
         self._listener = listener
         self.counters = Counters(PROCESS, data.metrics)
         serve = server.on_journal_failure == "serve"
-        self.writer = FileJournal(data).open(PROCESS, patient=serve)
+        self.writer = FileJournal(data).open(PROCESS, patient=True)
         self.sync = GroupSync(self.writer)
         self.gateway = Gateway(
             self.loop, self.writer, self.counters, server.limits, serve_unjournalled=serve
