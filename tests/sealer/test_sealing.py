@@ -68,7 +68,7 @@ def test_models_and_hours_have_folders_of_their_own(harness: FilesHarness) -> No
 
 def test_a_segment_has_at_most_its_bound_of_rows(harness: FilesHarness, monkeypatch) -> None:
     """A larger file becomes several, each named by its own ends."""
-    monkeypatch.setattr(parquet, "BATCH", 8)
+    monkeypatch.setattr(sealing, "BATCH", 8)
     monkeypatch.setattr(parquet, "ROWS_MAX", 20)
     writer = harness.journal.open("control")
     for number in range(50):

@@ -1,38 +1,53 @@
 """What came over the wire, as the columns that a sealed fact has.
 
 The gateway journals bodies as they are (decoded text, redacted where a model says so) beside a
-small header; the sealer and readers make the final columns of them with :func:`materialise`.
+small header; the sealer makes the final columns of many facts at once with a :class:`Filler`,
+readers of one with :func:`materialise`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from msgspec import structs
 
+from redpoll.capture import bodies
+from redpoll.capture.bodies import (
+    NONE,
+    OIP_ANSWER,
+    OIP_BINARY_ANSWER,
+    OIP_BINARY_REQUEST,
+    OIP_REQUEST,
+    ROWS_REQUEST,
+    TEXT,
+    TEXT_BYTES_MAX,
+    error_outputs,
+)
+from redpoll.capture.moulds import Moulds
 from redpoll.catalog import Tensor
-from redpoll.errors import RedpollError
 from redpoll.facts import Answer, Entry, Fact, Request
-from redpoll.tensors import binary, columns, oip
 
-NONE = 0  # no raw body
-OIP_REQUEST = 1  # an OIP V2 inference request, JSON
-ROWS_REQUEST = 2  # the plain JSON of POST /predict: one row, or {"rows": […]}
-OIP_ANSWER = 3  # an OIP V2 inference answer, JSON
-TEXT = 4  # an error's text
-OIP_BINARY_REQUEST = 5  # the same with binary tensors: see redpoll.tensors.binary.framed
-OIP_BINARY_ANSWER = 6
+__all__ = [
+    "NONE",
+    "OIP_ANSWER",
+    "OIP_BINARY_ANSWER",
+    "OIP_BINARY_REQUEST",
+    "OIP_REQUEST",
+    "ROWS_REQUEST",
+    "TEXT",
+    "TEXT_BYTES_MAX",
+    "Filler",
+    "error_outputs",
+    "materialise",
+]
 
-TEXT_BYTES_MAX = 64 * 1024  # of an error's text that are kept
+Column = Sequence[Any]
 
-
-class _Reported(msgspec.Struct):
-    parameters: dict[str, Any] | None = None
-
-
-_document = msgspec.json.Decoder()
-_reported = msgspec.json.Decoder(_Reported)
+_REQUEST = {name: at for at, name in enumerate(Request.__struct_fields__)}
+_OF_REQUESTS = ("rows", "request_id", "inputs", "body", "encoding")
+_OF_ANSWERS = ("outputs", "reported")
+_ANSWER = {name: at for at, name in enumerate(Answer.__struct_fields__)}
 
 
 def materialise(entry: Entry, tensor: Tensor | None = None) -> Fact:
@@ -45,97 +60,74 @@ def materialise(entry: Entry, tensor: Tensor | None = None) -> Fact:
     if entry.raw_format == NONE or not isinstance(fact, Request | Answer):
         return fact
     if isinstance(fact, Request):
-        return _request(fact, entry.raw, entry.raw_format, tensor)
-    return _answer(fact, entry.raw, entry.raw_format)
-
-
-def _request(fact: Request, raw: bytes, raw_format: int, matrix: Tensor | None) -> Request:
-    number: str | None = None
-    try:
-        if raw_format == OIP_REQUEST:
-            infer = oip.read(raw)
-            number = infer.id
-            found = columns.of_tensors(((t.name, t.shape, t.data) for t in infer.inputs), matrix)
-            rows = infer.inputs[0].shape[0]
-        elif raw_format == ROWS_REQUEST:
-            document = _document.decode(raw)
-            listed = document["rows"] if isinstance(document.get("rows"), list) else [document]
-            if listed is document.get("rows") and isinstance(document.get("id"), str):
-                number = document["id"]
-            found, rows = columns.of_rows(listed), len(listed)
-        elif raw_format == OIP_BINARY_REQUEST:
-            return _binary_request(fact, raw, matrix)
-        else:
-            return structs.replace(fact, body=raw, encoding="application/octet-stream")
-    except (RedpollError, ValueError, AttributeError, RecursionError):
-        return structs.replace(fact, body=raw, encoding="application/json")
-    return structs.replace(
-        fact,
-        rows=fact.rows or rows,
-        inputs=columns.encode(found),
-        request_id=fact.request_id or number or "",
-    )
-
-
-def _answer(fact: Answer, raw: bytes, raw_format: int) -> Answer:
-    if raw_format == OIP_ANSWER:
-        try:
-            outputs = columns.read_answer(raw)
-        except RedpollError:
-            return structs.replace(fact, outputs=error_outputs(raw))
-        found = columns.of_tensors((t.name, t.shape, t.data) for t in outputs)
-        return structs.replace(fact, outputs=columns.encode(found), reported=_numbers(raw))
-    if raw_format == OIP_BINARY_ANSWER:
-        try:
-            body, head_bytes = binary.unframed(raw)
-            outputs = binary.read_answer(body, head_bytes)
-        except (RedpollError, ValueError):
-            return fact
-        found = binary.for_json(columns.of_tensors((t.name, t.shape, t.data) for t in outputs))
+        rows, number, inputs, body, encoding = bodies.request(entry.raw, entry.raw_format, tensor)
         return structs.replace(
-            fact, outputs=columns.encode(found), reported=_numbers(body[:head_bytes])
+            fact,
+            rows=fact.rows or rows,
+            inputs=inputs,
+            request_id=fact.request_id or number,
+            body=body,
+            encoding=encoding,
         )
-    return structs.replace(fact, outputs=error_outputs(raw)) if raw_format == TEXT else fact
+    outputs, reported = bodies.answer(entry.raw, entry.raw_format)
+    return structs.replace(fact, outputs=outputs, reported=reported)
 
 
-def _binary_request(fact: Request, raw: bytes, matrix: Tensor | None) -> Request:
-    """Columns, and the body too where JSON cannot say all that it holds (an infinity)."""
-    body, head_bytes = binary.unframed(raw)
-    infer = binary.read(body, head_bytes)
-    found = columns.of_tensors(((t.name, t.shape, t.data) for t in infer.inputs), matrix)
-    whole = binary.exact(infer)
-    return structs.replace(
-        fact,
-        rows=fact.rows or infer.inputs[0].shape[0],
-        inputs=columns.encode(binary.for_json(found)),
-        request_id=fact.request_id or infer.id or "",
-        body=None if whole else body,
-        encoding=None if whole else f"application/octet-stream; head_bytes={head_bytes}",
-    )
+class Filler:
+    """Makes the final columns of many facts of one model.
 
-
-def error_outputs(raw: bytes) -> str:
-    """An error's text as ``outputs``: ``{"error": text}``, at most 64 KiB of it.
-
-    A JSON document that has an ``error`` (ours, most servers') gives just that.
+    It knows what :func:`materialise` knows; but a number in a body of one row may keep the spelling
+    that it came in (``1.50``).
     """
-    text = raw[:TEXT_BYTES_MAX].decode("utf-8", "replace")
-    if text.startswith("{"):
-        try:
-            said = _document.decode(raw).get("error")
-        except (ValueError, RecursionError):
-            said = None
-        text = said if isinstance(said, str) else text
-    return msgspec.json.encode({"error": text}).decode()
 
+    def __init__(self) -> None:
+        self._requests = Moulds(bodies.one_request)
+        self._answers = Moulds(bodies.one_answer)
 
-def _numbers(raw: bytes) -> str:
-    """What the backend reports beside its outputs: the numbers among ``parameters``."""
-    if b'"parameters"' not in raw:
-        return "{}"
-    try:
-        given = _reported.decode(raw).parameters or {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "{}"
-    kept = {key: value for key, value in given.items() if type(value) in (int, float)}
-    return msgspec.json.encode(kept).decode()
+    def fill(
+        self,
+        kind: type[Fact],
+        fields: Sequence[Column],
+        raws: Sequence[bytes],
+        formats: Sequence[int],
+        tensor: Tensor | None = None,
+    ) -> list[Column]:
+        """The final columns of facts of one kind, in the order of the record's fields.
+
+        ``fields``, ``raws`` and ``formats`` have a value a fact. There is no record for each, which
+        is most of what sealing used to cost.
+        """
+        found = list(fields)
+        if kind is Request and any(formats):
+            places = [_REQUEST[name] for name in _OF_REQUESTS]
+            given = zip(*(found[place] for place in places), strict=True)
+            made: list[tuple[Any, ...]] = [
+                self._request(one, raw, form, tensor) if form else one
+                for one, raw, form in zip(given, raws, formats, strict=True)
+            ]
+        elif kind is Answer and any(formats):
+            places = [_ANSWER[name] for name in _OF_ANSWERS]
+            given = zip(*(found[place] for place in places), strict=True)
+            made = [
+                self._answer(raw, form) if form else one
+                for one, raw, form in zip(given, raws, formats, strict=True)
+            ]
+        else:
+            return found
+        for place, column in zip(places, zip(*made, strict=True), strict=True):
+            found[place] = column
+        return found
+
+    def _request(
+        self, one: tuple[Any, ...], raw: bytes, form: int, tensor: Tensor | None
+    ) -> tuple[Any, ...]:
+        """A request's rows and id are its body's where it has none of its own."""
+        cast = self._requests.cast(raw) if form == OIP_REQUEST else None
+        if cast is not None:
+            return (one[0] or 1, one[1] or cast[1], cast[0], None, None)
+        body = bodies.request(raw, form, tensor)
+        return (one[0] or body[0], one[1] or body[1], *body[2:])
+
+    def _answer(self, raw: bytes, form: int) -> tuple[str | None, str]:
+        cast = self._answers.cast(raw) if form == OIP_ANSWER else None
+        return bodies.answer(raw, form) if cast is None else (cast[0], cast[2])

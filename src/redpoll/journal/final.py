@@ -1,4 +1,4 @@
-"""From an entry with a raw body to the fact with its final columns, as models declare them now."""
+"""From raw bodies to the final columns of facts, as models declare them now."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from redpoll import capture, routes
 from redpoll.catalog import Tensor
 from redpoll.facts import Entry, Fact
 from redpoll.host.paths import DataDir
+from redpoll.journal.bulk import Column, Part
 
 
 class Final:
-    """Materialises entries. Which matrix a model declares is read from ``run/routes.json``."""
+    """Materialises facts. Which matrix a model declares is read from ``run/routes.json``."""
 
     def __init__(self, data: DataDir) -> None:
         self._path = data.routes
         self._tensors: dict[str, Tensor] = {}
+        self._fillers: dict[str, capture.Filler] = {}
         self._read_at: tuple[int, int] | None = None
         self.refresh()
 
@@ -40,3 +42,11 @@ class Final:
         if entry.raw_format == capture.NONE:
             return entry.fact
         return capture.materialise(entry, self._tensors.get(entry.model))
+
+    def fields(self, part: Part) -> list[Column]:
+        """The final columns, by field, of many facts: they cost less than each by itself."""
+        filler = self._fillers.get(part.model)
+        if filler is None:
+            filler = self._fillers[part.model] = capture.Filler()
+        tensor = self._tensors.get(part.model)
+        return filler.fill(part.kind, part.fields, part.bodies, part.formats, tensor)

@@ -17,6 +17,7 @@ complete up to here") has the kind ``facts.BEAT`` and nothing behind its header.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 from zlib import crc32
 
@@ -62,6 +63,11 @@ def beat(sequence: int, time_us: int) -> bytes:
     return crc32(rest).to_bytes(4, "little") + rest
 
 
+# A frame as it stands: kind, model (UTF-8), sequence, time (µs), schema, raw format, fact (msgpack),
+# raw body.
+Framed = tuple[int, bytes, int, int, int, int, bytes, bytes]
+
+
 class Scan(NamedTuple):
     """How far :func:`scan` came."""
 
@@ -69,7 +75,6 @@ class Scan(NamedTuple):
     sequence: int  # of the last frame read
     time_us: int  # its time; 0: none was read
     need: int  # bytes that the chunk must have from ``at`` on to go further; 0: nothing more now
-    unreadable: int  # frames passed over: their checksum is right, but they hold no known fact
     problem: str  # why the bytes at ``at`` cannot be a frame
 
 
@@ -83,24 +88,18 @@ class Wanted(NamedTuple):
 
 
 def scan(
-    chunk: bytes,
-    limit: int,
-    stream: str,
-    expected: int,
-    wanted: Wanted,
-    out: list[Entry],
-    most: int,
+    chunk: bytes, limit: int, expected: int, wanted: Wanted, out: list[Framed], most: int
 ) -> Scan:
     """Read whole frames from ``chunk``, which begins at frame ``expected``, into ``out``.
 
     ``limit`` is how many bytes the file has from the chunk's beginning on: where bodies are not
     wanted, frames that end behind the chunk but within the file are whole. Stops when ``out`` has
-    ``most`` entries.
+    ``most`` frames. What they hold is not looked at: checksums are, and the order of sequences.
     """
-    unpack, checksum, decode, size = FRAME.unpack_from, crc32, _DECODE, len(chunk)
-    after, kinds, models, raw_wanted = wanted
-    at, sequence, time_us, unreadable, problem, need = 0, expected - 1, 0, 0, "", 0
-    room, name, model = most - len(out), b"", ""
+    unpack, checksum, size = FRAME.unpack_from, crc32, len(chunk)
+    after, kinds, raw_wanted = wanted.after, wanted.kinds, wanted.raw
+    models = None if wanted.models is None else {model.encode() for model in wanted.models}
+    at, sequence, time_us, problem, need, room = 0, expected - 1, 0, "", 0, most - len(out)
     while room > 0:
         if at + FRAME_BYTES > size:
             need = FRAME_BYTES * (at + FRAME_BYTES <= limit)
@@ -123,20 +122,27 @@ def scan(
             if raw and checksum(raw) != raw_crc:
                 problem = f"the body of frame {number} is damaged"
                 break
-            form = form if raw_wanted else 0
             fact_at = _NAME_AT + name_n
-            try:
-                if name != head[_NAME_AT:fact_at]:  # seldom: decoded once for many frames
-                    model = head[_NAME_AT:fact_at].decode()
-                    name = head[_NAME_AT:fact_at]
-                if models is None or model in models:
-                    fact = decode[kind](head[fact_at:])
-                    out.append(Entry(stream, number, moment, schema, model, fact, raw, form))
-                    room -= 1
-            except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
-                unreadable += 1
+            name = head[_NAME_AT:fact_at]
+            if models is None or name in models:
+                form = form if raw_wanted else 0
+                out.append((kind, name, number, moment, schema, form, head[fact_at:], raw))
+                room -= 1
         at, sequence, time_us = end, number, moment
-    return Scan(at, sequence, time_us, need, unreadable, problem)
+    return Scan(at, sequence, time_us, need, problem)
+
+
+def entries(stream: str, found: Iterable[Framed], out: list[Entry]) -> int:
+    """Read what frames hold into ``out``; how many were passed over: they hold no known fact."""
+    decode, unreadable, known, model = _DECODE, 0, b"", ""
+    for kind, name, number, moment, schema, form, fact, raw in found:
+        try:
+            if name != known:  # seldom: decoded once for many frames
+                model, known = name.decode(), name
+            out.append(Entry(stream, number, moment, schema, model, decode[kind](fact), raw, form))
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+            unreadable += 1
+    return unreadable
 
 
 def whole_length(tail: bytes, expected: int) -> int | None:

@@ -7,10 +7,12 @@ only (pandas cannot read a folder whose partition column is in the files too). P
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -19,6 +21,7 @@ import pyarrow.parquet as pq
 from redpoll import facts
 from redpoll.facts import Entry
 from redpoll.journal import formats, trailer
+from redpoll.journal.bulk import Column, Part
 from redpoll.journal.layout import Layout, Segment, sync_folder
 from redpoll.journal.trailer import Origin
 
@@ -27,6 +30,16 @@ BATCH = 8192
 COMPRESSION = "zstd"
 
 Row = tuple[Any, ...]
+_log = logging.getLogger("redpoll.journal")
+
+
+class Final(Protocol):
+    """What :class:`redpoll.journal.final.Final` does: facts with their final columns."""
+
+    def fields(self, part: Part) -> Sequence[Column]:
+        """Of many facts of one kind and model, by field."""
+        ...
+
 
 _TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
@@ -43,6 +56,7 @@ _TYPES: dict[str, pa.DataType] = {
 _IDS = ("prediction_id", "outcome_id", "review_id", "decision_id")
 # Columns whose values hardly ever repeat: a dictionary of them would only cost.
 _DISTINCT = {*_IDS, "request_id", "trace_id", "inputs", "outputs", "body", "evidence", "cursors"}
+_BODIES = {"inputs", "outputs", "body", "draws", "evidence", "cursors", "groups", "labels"}
 # Columns made of raw bodies, and what stands in their place where bodies are not wanted.
 OF_BODIES = {"inputs": None, "body": None, "encoding": None, "outputs": None, "reported": "{}"}
 _KIND = dict(zip(facts.NAMES, facts.KINDS, strict=True))
@@ -87,59 +101,95 @@ def batch(kind: str, rows: Sequence[Row]) -> tuple[pa.RecordBatch, list[Row]]:
 
 def _batch(schema: pa.Schema, rows: Sequence[Row]) -> pa.RecordBatch:
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return of_columns(schema, list(columns))
+
+
+def of_columns(schema: pa.Schema, columns: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+    """Columns of Python values, in the order of the schema, as Arrow.
+
+    Raises ``ArrowException``, ``OverflowError``, ``TypeError`` or ``ValueError`` where a value does
+    not fit its column.
+    """
     arrays = []
     for field, values in zip(schema, columns, strict=True):
-        if pa.types.is_map(field.type):
-            pairs = [None if value is None else list(value.items()) for value in values]
-            array = pa.array(pairs, field.type)
-        else:
-            array = pa.array(values, field.type)
+        array = _array(values, field.type)
         if array.null_count and not field.nullable:
             raise ValueError(f"{field.name} must not be null")
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-class SegmentWriter:
-    """Collects the rows of one stream, fact, model and hour, and writes them as segments."""
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    count = len(values)
+    # Most columns of a batch hold one value throughout (stream, arm, version, draws …).
+    if count > 2 and values[0] == values[-1] == values[1] and values.count(values[0]) == count:
+        if pa.types.is_map(kind):
+            return pa.concat_arrays([_map(values[:1], kind)] * count)
+        return pa.repeat(pa.scalar(values[0], kind), count)
+    return _map(values, kind) if pa.types.is_map(kind) else pa.array(values, kind)
 
-    def __init__(self, layout: Layout, stream: str, kind: str, model: str, hour: str) -> None:
-        self.misfits: list[Row] = []
+
+def _map(values: Sequence[dict[str, str] | None], kind: pa.DataType) -> pa.Array:
+    if None in values:
+        return pa.array([None if v is None else list(v.items()) for v in values], kind)
+    filled = [value for value in values if value is not None]
+    offsets = pa.array([0, *accumulate(map(len, filled))], pa.int32())
+    keys = pa.array(list(chain.from_iterable(filled)), kind.key_type)
+    items = pa.array([item for value in filled for item in value.values()], kind.item_type)
+    return pa.MapArray.from_arrays(offsets, keys, items)
+
+
+class SegmentWriter:
+    """Collects the facts of one stream, kind, model and hour, and writes them as segments.
+
+    ``misfits`` counts those that fit no columns: they are left out, and said.
+    """
+
+    def __init__(
+        self, layout: Layout, final: Final, stream: str, kind: str, model: str, hour: str
+    ) -> None:
+        self.misfits = 0
         self.written: list[Segment] = []
         self._layout = layout
+        self._final = final
         self._name = Segment(stream, 0, 0, kind, model, hour, "")
-        self._rows: list[Row] = []
         self._batches: list[pa.RecordBatch] = []
         self._count = 0
 
-    def add(self, row: Row) -> None:
-        """One more row, in order of sequence."""
-        self._rows.append(row)
-        if len(self._rows) >= BATCH:
-            self._convert()
-
-    def settle(self) -> None:
-        """Make columns of all rows: ``misfits`` is final then."""
-        self._convert()
+    def add(self, part: Part) -> None:
+        """More facts, in order of sequence."""
+        if self._count + len(part) > ROWS_MAX:
+            self._write()  # never the last rows: what comes with finish says their origin
+        try:
+            made = of_columns(
+                SCHEMAS[self._name.kind],
+                [
+                    [self._name.stream] * len(part),
+                    part.sequences,
+                    part.times_us,
+                    part.schemas,
+                    *self._final.fields(part),
+                ],
+            )
+        except Exception:  # one of them: it must not keep the others out
+            if len(part) > 1:
+                for half in part.halves():
+                    self.add(half)
+                return
+            where = f"fact {part.sequences[0]} of {self._name.stream}"
+            _log.exception("%s could not be sealed", where)
+            self.misfits += 1
+            return
+        self._batches.append(made)
+        self._count += len(part)
 
     def finish(self, origin: Origin | None = None) -> None:
         """Write what is left. ``written`` are the segments that now are in place."""
-        self._convert()
         self._write(() if origin is None else (origin,))
-
-    def _convert(self) -> None:
-        if self._rows:
-            if self._count + len(self._rows) > ROWS_MAX:
-                self._write()  # never the last rows: what comes with finish says their origin
-            made, misfits = batch(self._name.kind, self._rows)
-            self.misfits += misfits
-            self._batches.append(made)
-            self._count += made.num_rows
-            self._rows = []
 
     def _write(self, origins: Sequence[Origin] = ()) -> None:
         if self._count:
-            table = pa.Table.from_batches(self._batches)
+            table = pa.Table.from_batches(self._batches).combine_chunks()
             self.written.append(write(self._layout, self._name, table, origins))
         self._batches, self._count = [], 0
 
@@ -173,6 +223,7 @@ def write(
                 compression=COMPRESSION,
                 use_dictionary=[c for c in _leaves(table.schema) if c not in _DISTINCT],
                 column_encoding={c: "DELTA_BYTE_ARRAY" for c in table.schema.names if c in _IDS},
+                write_statistics=[c for c in table.schema.names if c not in _BODIES],
                 row_group_size=ROWS_MAX,
             )
             trailer.guard(file)

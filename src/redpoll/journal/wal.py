@@ -6,7 +6,7 @@ import os
 
 from redpoll.facts import Entry
 from redpoll.journal import formats, frames
-from redpoll.journal.frames import Wanted
+from redpoll.journal.frames import Framed, Wanted
 from redpoll.journal.layout import Wal, locked
 
 CHUNK_BYTES = 1 << 20
@@ -66,14 +66,18 @@ class WalReader:
         Everything up to the file's present end has been read when this returns [].
         """
         out: list[Entry] = []
+        while not out and (found := self.frames(most)):
+            self.unreadable += frames.entries(self.wal.stream, found, out)
+        return out
+
+    def frames(self, most: int) -> list[Framed]:
+        """The same, unread: nobody has looked yet at what these frames hold."""
+        out: list[Framed] = []
         want = CHUNK_BYTES
         while len(out) < most and not self._foreign:
             limit = self.size() - self.offset
             chunk = os.pread(self._descriptor, min(want, limit), self.offset) if limit > 0 else b""
-            found = frames.scan(
-                chunk, limit, self.wal.stream, self.sequence + 1, self.wanted, out, most
-            )
-            self.unreadable += found.unreadable
+            found = frames.scan(chunk, limit, self.sequence + 1, self.wanted, out, most)
             self.problem = found.problem
             if found.at:
                 self.offset += found.at

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from redpoll.clock import hour
 from redpoll.facts import Answer, Entry, Request
+from redpoll.journal.bulk import Part
 from redpoll.journal.layout import Layout, Wal
 from redpoll.journal.reader import sealed, wanted
 from redpoll.journal.wal import WalReader
@@ -33,18 +34,45 @@ def note(waiting: Open, entry: Entry) -> None:
         waiting.pop(fact.prediction_id, None)
 
 
+def note_parts(waiting: Open, parts: Iterable[Part]) -> None:
+    """The same for many facts at once, which follow each other in one stream.
+
+    An answer never stands before its request. Of a request that still waits only the version that
+    it was assigned to is kept.
+    """
+    answered: set[str] = set()
+    asked: list[Part] = []
+    for part in parts:
+        if part.kind is Request:
+            asked.append(part)
+        elif part.kind is Answer:
+            roles = zip(part.field("prediction_id"), part.field("role"), strict=True)
+            answered.update(number for number, role in roles if role == "live")
+    for part in asked:
+        draws, requested = part.field("draws"), part.field("version_requested")
+        for at, number in enumerate(part.field("prediction_id")):
+            if number not in answered:
+                version = _assigned(draws[at], requested[at])
+                waiting[number] = (part.model, version, part.times_us[at])
+    for number in answered & waiting.keys():
+        del waiting[number]
+
+
 def assigned_version(request: Request | str) -> str:
     """The version that a request was assigned to: the choice of its last draw ``route``."""
     if isinstance(request, str):
         return request
+    return _assigned(request.draws, request.version_requested)
+
+
+def _assigned(draws: str, requested: str | None) -> str:
     try:
-        draws = json.loads(request.draws)
-        for draw in reversed(draws):
+        for draw in reversed(json.loads(draws)):
             if draw["purpose"] == "route":
                 return str(draw["choice"])
     except (ValueError, TypeError, KeyError):
         pass  # redpoll writes draws itself; whatever this is, the request must still be closed
-    return request.version_requested or UNKNOWN_VERSION
+    return requested or UNKNOWN_VERSION
 
 
 def scan(waiting: Open, files: Sequence[Wal]) -> int:

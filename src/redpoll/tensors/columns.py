@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Literal
 
 import msgspec
+from msgspec import Raw
 
 from redpoll.catalog import Tensor as Matrix
 from redpoll.errors import RedpollError
 
 Columns = dict[str, list[Any]]
+Found = Mapping[str, Sequence[Any]]  # columns that are only looked at
 
 
 class OutTensor(msgspec.Struct, gc=False):
@@ -28,34 +31,159 @@ class Answer(msgspec.Struct, gc=False):
     outputs: list[OutTensor]
     id: Any = None
     model_version: Any = None
+    parameters: Raw = Raw()
 
 
-_answer = msgspec.json.Decoder(Answer)
+class _Read(msgspec.Struct, gc=False):
+    """A tensor that a request carried, as its columns need it. Its values were checked before."""
+
+    name: str
+    shape: list[int]
+    data: list[Any]
+
+
+class _Request(msgspec.Struct, gc=False):
+    inputs: list[_Read]
+    id: str | None = None
+
+
+class _One(msgspec.Struct, gc=False):
+    """A column of one row: the decoder itself sees to it that shape and data are as they must be."""
+
+    name: str
+    shape: tuple[Literal[1]]
+    data: tuple[Any]
+
+
+class _OneRequest(msgspec.Struct, gc=False):
+    inputs: list[_One]
+    id: str | None = None
+
+
+class _OneAnswer(msgspec.Struct, gc=False):
+    outputs: list[_One]
+    parameters: Raw = Raw()
+
+
+_answer = msgspec.json.Decoder(Answer).decode
+_request = msgspec.json.Decoder(_Request).decode
+_one_request = msgspec.json.Decoder(_OneRequest).decode
+_one_answer = msgspec.json.Decoder(_OneAnswer).decode
+_name_of, _shape_of, _data_of = attrgetter("name"), attrgetter("shape"), attrgetter("data")
+_UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_answer(body: bytes) -> list[OutTensor]:
     """The outputs of an answer. ``RedpollError`` RP-201 where it is no answer of the protocol."""
+    return read_document(body).outputs
+
+
+def read_document(body: bytes) -> Answer:
+    """An answer with flat, counted data. ``RedpollError`` RP-201 as for :func:`read_answer`."""
     try:
-        outputs = _answer.decode(body).outputs
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = _answer(body)
+    except _UNREAD as error:
         raise invalid(str(error)) from None
-    for tensor in outputs:
-        shape, data = tensor.shape, tensor.data
-        if not shape or min(shape) < 0:
-            raise invalid(f"output {tensor.name!r} has the shape {shape}")
-        size = 1
-        for length in shape:
-            size *= length
-        depth = len(shape)
-        while depth > 1 and data and isinstance(data[0], list):
-            if not all(isinstance(part, list) for part in data):
-                raise invalid(f"output {tensor.name!r} is nested unevenly")
-            data = [value for part in data for value in part]
-            depth -= 1
-        if len(data) != size:
-            raise invalid(f"output {tensor.name!r} has {len(data)} values for the shape {shape}")
-        tensor.data = data
-    return outputs
+    if not _plain(found.outputs):
+        for tensor in found.outputs:
+            tensor.data = _flat(tensor)
+    return found
+
+
+def of_one_request(body: bytes) -> tuple[dict[str, Sequence[Any]], str | None]:
+    """Columns and id of a request of one row of plain columns. ``ValueError`` where it is none."""
+    try:
+        one = _one_request(body)
+    except _UNREAD as error:
+        raise ValueError(str(error)) from None
+    row: dict[str, Sequence[Any]] = {tensor.name: tensor.data for tensor in one.inputs}
+    if not row or len(row) < len(one.inputs):
+        raise ValueError("no inputs, or one that came twice")
+    return row, one.id
+
+
+def of_one_answer(body: bytes) -> tuple[dict[str, Sequence[Any]], Raw]:
+    """Columns and parameters of an answer of one row. ``ValueError`` where it is none."""
+    try:
+        one = _one_answer(body)
+    except _UNREAD as error:
+        raise ValueError(str(error)) from None
+    return {tensor.name: tensor.data for tensor in one.outputs}, one.parameters
+
+
+def of_request(body: bytes, matrix: Matrix | None) -> tuple[Found, int, str | None]:
+    """Columns, rows and id of an inference request whose values were checked when it came.
+
+    Raises ``RedpollError`` (any code) or ``ValueError`` where it is none.
+    """
+    if _one_row(body):
+        try:
+            row, number = of_one_request(body)
+            return row, 1, number
+        except ValueError:
+            pass  # another shape among them, or no request at all
+    try:
+        found = _request(body)
+    except _UNREAD as error:
+        raise ValueError(str(error)) from None
+    tensors = found.inputs
+    if not tensors:
+        raise ValueError("no inputs")
+    columns = _named(tensors, matrix)
+    if len({tensor.name for tensor in tensors}) < len(tensors):
+        raise ValueError("a tensor came twice")
+    return columns, tensors[0].shape[0], found.id
+
+
+def of_answer(body: bytes) -> tuple[Found, Raw]:
+    """Columns and parameters of an answer. ``RedpollError`` RP-201 as for :func:`read_answer`."""
+    if _one_row(body):
+        try:
+            return of_one_answer(body)
+        except ValueError:
+            pass
+    found = read_document(body)
+    return _named(found.outputs, None), found.parameters
+
+
+def _one_row(body: bytes) -> bool:
+    """Whether it may be worth while to read a body as one row of plain columns: most are."""
+    return b'"shape":[1]' in body or b'"shape": [1]' in body
+
+
+def _named(tensors: list[Any], matrix: Matrix | None) -> Columns:
+    if _plain(tensors):
+        return dict(zip(map(_name_of, tensors), map(_data_of, tensors), strict=True))
+    return of_tensors(((t.name, t.shape, _flat(t)) for t in tensors), matrix)
+
+
+def _plain(tensors: list[Any]) -> bool:
+    """Whether all are ``[n]`` with ``n`` values, and the same n. Looked at without a loop of ours."""
+    if not tensors:
+        return True
+    lengths = [len(tensors[0].data)]
+    count = len(tensors)
+    shapes = list(map(_shape_of, tensors))
+    return shapes == [lengths] * count and list(map(len, map(_data_of, tensors))) == lengths * count
+
+
+def _flat(tensor: OutTensor | _Read) -> list[Any]:
+    """Row-major and flat data, of as many values as the shape says, or RP-201."""
+    shape, data = tensor.shape, tensor.data
+    if not shape or min(shape) < 0:
+        raise invalid(f"output {tensor.name!r} has the shape {shape}")
+    size = 1
+    for length in shape:
+        size *= length
+    depth = len(shape)
+    while depth > 1 and data and isinstance(data[0], list):
+        if not all(isinstance(part, list) for part in data):
+            raise invalid(f"output {tensor.name!r} is nested unevenly")
+        data = [value for part in data for value in part]
+        depth -= 1
+    if len(data) != size:
+        raise invalid(f"output {tensor.name!r} has {len(data)} values for the shape {shape}")
+    return data
 
 
 def invalid(why: str) -> RedpollError:
