@@ -17,6 +17,7 @@ COMMANDS = {
     "apply": "redpoll.cli.apply:apply",
     "demo": "redpoll.cli.demo:demo",
     "explain": "redpoll.cli.explain:explain",
+    "init": "redpoll.cli.init:init",
     "log": "redpoll.cli.log:log",
     "outcome": "redpoll.cli.predict:outcome",
     "predict": "redpoll.cli.predict:predict",
