@@ -50,6 +50,7 @@ class Server(Record, frozen=True, kw_only=True):
     tokens_file: str | None = None  # absolute path
     drain_s: float = 10.0
     on_journal_failure: str = "refuse"  # refuse | serve
+    origins: tuple[str, ...] = ()  # of pages that may send outcomes; none: all
 
 
 class Pool(Record, frozen=True, kw_only=True):

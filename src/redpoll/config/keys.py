@@ -36,6 +36,12 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "tokens_file": Setting(
             "path", "none", "Hashes of the tokens; needed to listen beyond loopback.", True
         ),
+        "origins": Setting(
+            "array of origins",
+            "all",
+            'Whose pages may send outcomes from a browser: `["https://shop.example"]`.',
+            True,
+        ),
         "drain": Setting(
             "duration", '"10s"', "How long SIGTERM waits for requests under way.", True
         ),

@@ -10,6 +10,7 @@ from redpoll.config.values import (
     duration,
     integer,
     is_loopback,
+    origins,
     size,
     some_time,
     text,
@@ -32,6 +33,7 @@ def read_server(node: Node, folder: str) -> Server:
         on_journal_failure=node.get(
             "on_journal_failure", choice("refuse", "serve"), default.on_journal_failure
         ),
+        origins=node.get("origins", origins, ()),
     )
     _check_addresses(node, server)
     return server

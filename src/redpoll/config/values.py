@@ -26,6 +26,7 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%\Z", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _ADDRESS = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):(\d{1,5})\Z", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\Z")
+_ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?\Z")
 LONGEST_S = 10 * 365 * 86400.0  # past ten years a duration is a slip of the pen
 LONGEST_NAME = 128
 
@@ -175,6 +176,24 @@ def is_loopback(listen: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def origins(value: object) -> tuple[str, ...]:
+    """Origins of pages, as browsers write them: ``["https://shop.example"]``."""
+    if not isinstance(value, list) or not value:
+        raise Wrong(f'{show(value)} must be an array of origins: ["https://shop.example"]')
+    found = []
+    for item in value:
+        written = text(item)
+        if written == "*":
+            raise Wrong('"*" is what holds without origins; leave the setting out')
+        if _ORIGIN.match(written) is None:
+            raise Wrong(
+                f"{show(written)} is no origin: scheme, host and port, with nothing behind them, "
+                'as in "https://shop.example"'
+            )
+        found.append(written.lower())
+    return tuple(found)
 
 
 def field_name(value: object) -> str:

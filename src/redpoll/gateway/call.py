@@ -33,6 +33,8 @@ class Head:
     length = 0  # of the body, bytes; -1: chunked
     keep_alive = True
     binary = -1  # bytes of a body's JSON where tensors follow it (Inference-Header-Content-Length)
+    coding = b""  # how the client likes large answers compressed
+    also = b""  # header lines of every reply to it, CRLF each
     expect = False  # the client waits for "100 Continue"
     endpoint: Any = None  # the face's own: what serves this address
     deadline_ms = 0  # 0: none was given

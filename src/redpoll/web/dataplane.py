@@ -68,7 +68,9 @@ class Process:
         )
         self.table = RouteTable(self.gateway, data.routes, PROCESS)
         tokens = Tokens(server.tokens_file) if server.tokens_file is not None else None
-        self.plane = DataPlane(self.gateway, self.table, server.limits, data.metrics, tokens)
+        self.plane = DataPlane(
+            self.gateway, self.table, server.limits, data.metrics, tokens, server.origins
+        )
         self.clients = Clients(self.plane, self.loop)
         self._end = asyncio.Event()
 

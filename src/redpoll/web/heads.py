@@ -9,6 +9,7 @@ import httptools
 from redpoll.catalog import FIELD_NAME
 from redpoll.errors import RedpollError
 from redpoll.gateway.call import Head, binary_line, text_of
+from redpoll.web.coding import wanted
 
 GROUPS_MAX = 32
 DEADLINE_MS_MAX = 24 * 3600 * 1000
@@ -86,6 +87,8 @@ def vet(raw: bytes) -> Head:
     head.keep_alive = b"close" not in connection and (
         version == "1.1" or b"keep-alive" in connection
     )
+    if version == "1.0" and head.keep_alive:
+        head.also = b"connection: keep-alive\r\n"  # without it an old client waits for the end
     if b"transfer-encoding" in headers:
         if headers[b"transfer-encoding"].strip().lower() != b"chunked" or version == "1.0":
             raise Malformed("the only transfer coding that is taken is chunked, with HTTP/1.1")
@@ -150,6 +153,8 @@ def _read(head: Head) -> None:
             head.forward = b"traceparent: %b\r\n" % traceparent
             if b"tracestate" in headers:
                 head.forward += b"tracestate: %b\r\n" % headers[b"tracestate"]
+    if b"accept-encoding" in headers:
+        head.coding = wanted(headers[b"accept-encoding"])
     if b"inference-header-content-length" in headers:
         _read_binary(head, headers[b"inference-header-content-length"])
     if b"x-request-id" in headers:

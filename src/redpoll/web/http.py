@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -16,9 +17,11 @@ from redpoll.catalog import Limits
 from redpoll.errors import RedpollError
 from redpoll.gateway.call import Call, Head, error_body
 from redpoll.host.wire import HEAD_END, Chunks, Remembered, TooLarge, WireError
+from redpoll.web import coding
 from redpoll.web.bodies import inflate
 from redpoll.web.heads import Malformed, Sniffer, vet
 from redpoll.web.held import Held, Share
+from redpoll.web.refusing import bad, slow, too_large
 
 log = logging.getLogger("redpoll.gateway")
 
@@ -160,16 +163,19 @@ class Connection(asyncio.Protocol):
                 if self._paused or not self._step():
                     break
         except Malformed as error:
-            self.refuse(_bad(f"this is no HTTP request that is taken here: {error}"))
+            self.refuse(bad(f"this is no HTTP request that is taken here: {error}"))
         except WireError as error:
-            self.refuse(_bad(str(error)))
+            self.refuse(bad(str(error)))
         except TooLarge:
-            self.refuse(_too_large(self._face.limits.body_bytes))
+            self.refuse(too_large(self._face.limits.body_bytes))
         except RedpollError as error:
             self.refuse(error)
         finally:
             self._advancing = False
-        if not self._reading and len(self._buffer) <= PIPELINED_BYTES_MAX:
+        # What waits for the rest of a body must be read on, however much of it is there.
+        if not self._reading and (
+            self.state in (IDLE, HEAD, BODY) or len(self._buffer) <= PIPELINED_BYTES_MAX
+        ):
             self._reading = True
             if not self.transport.is_closing():
                 self.transport.resume_reading()
@@ -259,13 +265,22 @@ class Connection(asyncio.Protocol):
             self.call = None
             self.reply(call.reply_status, call.reply_lines, call.reply_body)
 
-    def reply(self, status: int, lines: bytes, body: bytes) -> None:
-        """Write a reply; ``lines`` are header lines, CRLF each."""
+    def reply(self, status: int, lines: bytes, body: bytes, coded: bool = False) -> None:
+        """Write a reply; ``lines`` are header lines, CRLF each. ``coded``: compressed already."""
         head, transport = self.head, self.transport
         if self.state != WORKING or head is None or transport.is_closing():
             return
+        if head.also and not coded:
+            lines += head.also
         start = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         length = len(body)
+        if length >= coding.BYTES_MIN and not coded:
+            lines += coding.VARY
+            if head.coding:
+                lines += b"content-encoding: %b\r\n" % head.coding
+                then = partial(self.reply, status, lines, coded=True)
+                coding.compress(self._clients.loop, body, head.coding, then)
+                return
         if head.method == "HEAD":
             body = b""
         self.head = None
@@ -276,6 +291,7 @@ class Connection(asyncio.Protocol):
             if self._buffer and not self._advancing:
                 self._clients.loop.call_soon(self._advance)
             return
+        lines = lines.replace(b"connection: keep-alive\r\n", b"")  # an old client's, while draining
         transport.write(
             b"%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b" % (start, lines, length, body)
         )
@@ -316,10 +332,10 @@ class Connection(asyncio.Protocol):
                 self._close()
         elif self.state == HEAD:
             if waited > limits.header_wait_s:
-                self.refuse(_slow("headers", limits.header_wait_s))
+                self.refuse(slow("headers", limits.header_wait_s))
         elif self.state == BODY:
             if waited > limits.body_wait_s:
-                self.refuse(_slow("body", limits.body_wait_s))
+                self.refuse(slow("body", limits.body_wait_s))
         elif self.state == LINGERING and waited > LINGER_S:
             self.transport.abort()
         if self._paused and waited > limits.body_wait_s:
@@ -366,23 +382,3 @@ class Connection(asyncio.Protocol):
 
 def _size(buffer: bytearray, chunks: Chunks | None) -> int:
     return len(buffer) + len(chunks.body) if chunks is not None else len(buffer)
-
-
-def _bad(why: str) -> RedpollError:
-    return RedpollError(
-        "RP-100", f"The connection is closed: {why}. Send HTTP/1.1 as RFC 9112 has it."
-    )
-
-
-def _too_large(body_bytes: int) -> RedpollError:
-    return RedpollError(
-        "RP-106",
-        f"The body is larger than {body_bytes} bytes (server.limits.body_bytes); send fewer rows "
-        "at a time.",
-    )
-
-
-def _slow(what: str, wait_s: float) -> RedpollError:
-    return RedpollError(
-        "RP-115", f"The {what} did not arrive whole within {wait_s:g} s; send faster."
-    )

@@ -12,6 +12,7 @@ from redpoll.gateway.call import OIP, ROWS
 INFER, SERVER, LIVE, READY, GATEWAY_READY, MODEL, MODEL_READY, OUTCOMES, METRICS, NOWHERE = range(
     10
 )
+PREFLIGHT = 10  # a browser asks whether a page may send outcomes
 
 _FIXED = {
     "/v2": (SERVER, "GET", ""),
@@ -46,6 +47,8 @@ def resolve(method: str, path: str) -> Endpoint:
     found = _resolve(path)
     if found.kind == NOWHERE or method == found.method or (method, found.method) == ("HEAD", "GET"):
         return found
+    if method == "OPTIONS" and found.kind == OUTCOMES:
+        return Endpoint(PREFLIGHT, "OPTIONS")
     error = RedpollError("RP-105", f"{path[:100]} takes {found.method}, not {method}.")
     return Endpoint(NOWHERE, found.method, error=error)
 

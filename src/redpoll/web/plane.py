@@ -18,7 +18,7 @@ from redpoll.gateway.outcomes import read as read_outcome
 from redpoll.gateway.table import RouteTable
 from redpoll.host.counters import render
 from redpoll.host.tokens import Grant, Tokens, allows
-from redpoll.web import heads, oip, outcomes, paths
+from redpoll.web import cors, heads, oip, outcomes, paths
 from redpoll.web.http import JSON, Connection
 from redpoll.web.pace import Pace
 
@@ -39,6 +39,7 @@ class DataPlane:
         limits: Limits,
         metrics: Path,
         tokens: Tokens | None = None,
+        origins: tuple[str, ...] = (),
     ) -> None:
         self.limits = limits
         self.closing = False
@@ -46,6 +47,7 @@ class DataPlane:
         self._table = table
         self._metrics = metrics
         self._tokens = tokens
+        self._origins = origins
         self._grants: dict[bytes, Grant] = {}
         self._pace = Pace()
         self._generation = -1
@@ -54,6 +56,11 @@ class DataPlane:
         """Fill in what the headers say, and what serves the address."""
         heads.read(head)
         head.endpoint = paths.resolve(head.method, head.target)
+        if head.endpoint.kind in (paths.OUTCOMES, paths.PREFLIGHT) and head.problem is None:
+            try:
+                head.also += cors.answer_lines(head.headers, self._origins)
+            except RedpollError as error:
+                head.problem = error
         if head.endpoint.kind == paths.INFER and head.problem is None:
             head.problem = _unreadable(head)
 
@@ -105,6 +112,10 @@ class DataPlane:
         elif kind == paths.MODEL_READY:
             status, document = oip.model_ready(*oip.find(endpoint.model, endpoint.version, models))
             connection.reply(503 if self.closing else status, JSON, document)
+        elif kind in (paths.OUTCOMES, paths.PREFLIGHT) and head.problem is not None:
+            raise head.problem
+        elif kind == paths.PREFLIGHT:
+            connection.reply(200, b"allow: POST\r\n", b"")
         elif kind == paths.OUTCOMES:
             self._take_outcomes(connection, head, body)
         elif kind == paths.METRICS:
