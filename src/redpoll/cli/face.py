@@ -63,10 +63,19 @@ class Face:
             said = DATA_DIR
         return DataDir(path.parent / said)
 
+    @property
+    def given_data_dir(self) -> str | None:
+        """``--data-dir``."""
+        return self._data_dir
+
     def addresses(self) -> dict[str, Any] | None:
         """``run/server.json`` of a server that runs on the data folder, or None."""
+        return self.addresses_on(self.data)
+
+    def addresses_on(self, data: DataDir) -> dict[str, Any] | None:
+        """The same of another data folder."""
         try:
-            said: dict[str, Any] = json.loads(self.data.server.read_bytes())
+            said: dict[str, Any] = json.loads(data.server.read_bytes())
             os.kill(int(said["pid"]), 0)
         except PermissionError:
             return said  # it runs, as another user

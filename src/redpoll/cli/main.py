@@ -16,9 +16,11 @@ from redpoll.cli.groups import Commands
 COMMANDS = {
     "apply": "redpoll.cli.apply:apply",
     "demo": "redpoll.cli.demo:demo",
+    "doctor": "redpoll.cli.doctor:doctor",
     "explain": "redpoll.cli.explain:explain",
     "init": "redpoll.cli.init:init",
     "log": "redpoll.cli.log:log",
+    "open": "redpoll.cli.open:open_console",
     "outcome": "redpoll.cli.predict:outcome",
     "predict": "redpoll.cli.predict:predict",
     "rollback": "redpoll.cli.change:rollback",
