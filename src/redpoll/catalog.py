@@ -16,8 +16,13 @@ VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 INPUT_TYPES = ("int", "float", "bool", "category", "text", "time", "image", "audio", "embedding")
-WORKER_KINDS = ("sklearn", "python")  # of backends that run in processes of their own
-FILE_KINDS = ("sklearn",)  # of backends that are a file or folder
+WORKER_KINDS = (
+    "sklearn",
+    "onnx",
+    "mlflow",
+    "python",
+)  # of backends that run in processes of their own
+FILE_KINDS = ("sklearn", "onnx", "mlflow")  # of backends that are a file or folder
 OUTPUT_TYPES = ("binary", "category", "float", "text", "json")
 
 
@@ -82,6 +87,7 @@ class Version(Record, frozen=True, kw_only=True):
     file_digests: dict[str, str] = {}
     python: str | None = None  # the model's own interpreter, relative to ``folder``; None: ours
     method: str | None = None  # of a scikit-learn estimator: which one answers
+    providers: tuple[str, ...] = ()  # of ONNX Runtime, in order; none: the CPU's
 
     @property
     def kind(self) -> str:

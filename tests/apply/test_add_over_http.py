@@ -66,7 +66,7 @@ def test_a_url_needs_no_folder() -> None:
         ({"name": "v9", "backend": "http://h/v2/models/m", "options": {"backend": "x"}}, "RP-101"),
         ({"name": "v9", "backend": "http://h/v2/models/m", "options": {"wrkers": "1"}}, "RP-001"),
         ({"name": "/", "backend": "http://h/v2/models/m"}, "RP-001"),
-        ({"name": "v9", "backend": "onnx:m"}, "RP-101"),
+        ({"name": "v9", "backend": "lightgbm:m"}, "RP-101"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_added(body: dict, code: str) -> None:

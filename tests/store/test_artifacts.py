@@ -55,6 +55,27 @@ def test_side_files_and_whole_folders_are_kept_too(tmp_path: Path) -> None:
     assert all(artifacts.path(digest).is_file() for digest in added.file_digests.values())
 
 
+def test_a_model_that_is_a_folder_is_kept_whole(tmp_path: Path) -> None:
+    """Under one digest of all its names and bytes; twice is once; half a copy is never seen."""
+    model = tmp_path / "model"
+    (model / "inner").mkdir(parents=True)
+    (model / "MLmodel").write_text("flavors:")
+    (model / "inner" / "weights").write_bytes(b"123")
+    artifacts = Artifacts(tmp_path / "artifacts")
+    version = Version(name="v1", backend="mlflow:model", folder=str(tmp_path))
+    kept = artifacts.add(version)
+    assert kept.artifact is not None
+    assert artifacts.add(version, copy=False) == artifacts.add(version) == kept
+    copy = artifacts.path(kept.artifact)
+    assert (copy / "inner" / "weights").read_bytes() == b"123"
+    assert [path.name for path in artifacts.root.iterdir()] == [kept.artifact]
+    (model / "inner" / "weights").rename(model / "weights")
+    assert artifacts.add(version).artifact != kept.artifact
+    (model / "weights").write_bytes(b"124")
+    assert len({artifacts.add(version).artifact, kept.artifact}) == 2
+    assert len(list(artifacts.root.iterdir())) == 3
+
+
 def test_a_dry_run_copies_nothing(tmp_path: Path) -> None:
     """It only says which digest it would be."""
     (tmp_path / "model.pkl").write_bytes(b"m")

@@ -8,6 +8,7 @@ the version is added, long before the first request. Loading checks again
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from redpoll.backends import environments
@@ -16,6 +17,7 @@ from redpoll.backends.worker import pickled
 from redpoll.catalog import Version
 from redpoll.errors import RedpollError
 
+MLMODEL_MAX = 1 << 20  # characters of an MLmodel file
 BYTES_MAX = 256 << 20  # of a file that is looked through; the worker finds out about larger ones
 
 
@@ -35,7 +37,13 @@ def check(version: Version, path: Path) -> None:
     if version.kind == "sklearn":
         _check_estimator(version, path)
         return
-    _need(version, environments.ask(version), "numpy")
+    has = environments.ask(version)
+    _need(version, has, "numpy")
+    if version.kind == "onnx":
+        _need(version, has, "onnxruntime", "onnxruntime-gpu")
+    elif version.kind == "mlflow":
+        _need(version, has, "mlflow-skinny", "mlflow")
+        _check_mlflow(version, path, has)
 
 
 def _check_estimator(version: Version, path: Path) -> None:
@@ -47,13 +55,7 @@ def _check_estimator(version: Version, path: Path) -> None:
         _need(version, has, package)
     wrote, here = pickled.written_with(raw), has.packages["scikit-learn"]
     if wrote and wrote != here:
-        raise RedpollError(
-            "RP-003",
-            f"{version.backend} was written with scikit-learn {wrote}, but the Python that would "
-            f"load it has {here}: a pickle is good for the version that wrote it only. Run "
-            f"{has.install(f'scikit-learn=={wrote}')}, or name the Python that the model was made "
-            "with (`python`), or fit and save the model again.",
-        )
+        raise _other_version(version, has, "scikit-learn", wrote)
     for module in has.lost:
         package = pickled.package_of(module)
         raise RedpollError(
@@ -75,8 +77,45 @@ def _check_main(version: Version, names: set[str]) -> None:
             raise RedpollError("RP-210", pickled.lost_class(file, name, str(folder)) + ".")
 
 
-def _need(version: Version, has: Environment, package: str) -> None:
-    if package not in has.packages:
+def _check_mlflow(version: Version, folder: Path, has: Environment) -> None:
+    """Compare what an MLmodel file says that it was saved with; it is YAML with a value a line."""
+    try:
+        said = (folder / "MLmodel").read_text(errors="replace")[:MLMODEL_MAX]
+    except OSError:
+        return  # the worker finds out
+    _need(version, has, "pandas")
+    wrote = re.search(r"^ +sklearn_version: *['\"]?([0-9][\w.]*)", said, re.MULTILINE)
+    if wrote is not None:
+        _need(version, has, "scikit-learn")
+        if wrote[1] != has.packages["scikit-learn"]:
+            raise _other_version(version, has, "scikit-learn", wrote[1])
+    if re.search(r"^ +serialization_format: *skops", said, re.MULTILINE):
+        _need(version, has, "skops")
+    pickled_code = re.search(r"^ +python_model: .*\.pkl", said, re.MULTILINE)
+    python = re.search(r"^ +python_version: *['\"]?(\d+)\.(\d+)", said, re.MULTILINE)
+    if pickled_code and python and (int(python[1]), int(python[2])) != has.python[:2]:
+        raise RedpollError(
+            "RP-003",
+            f"{version.backend} holds code that was pickled with Python {python[1]}.{python[2]}, but "
+            f"{has.executable} is {'.'.join(map(str, has.python))}: its bytecode is good for the "
+            "version that wrote it only. Name an environment of that Python (`python`), or save the "
+            "model again.",
+        )
+
+
+def _other_version(version: Version, has: Environment, package: str, wrote: str) -> RedpollError:
+    return RedpollError(
+        "RP-003",
+        f"{version.backend} was written with {package} {wrote}, but the Python that would load it "
+        f"has {has.packages[package]}: a pickle is good for the version that wrote it only. Run "
+        f"{has.install(f'{package}=={wrote}')}, or name the Python that the model was made with "
+        "(`python`), or fit and save the model again.",
+    )
+
+
+def _need(version: Version, has: Environment, *packages: str) -> None:
+    package = packages[0]  # the first is what is advised, any will do
+    if not any(one in has.packages for one in packages):
         raise RedpollError(
             "RP-210",
             f"{package} is not installed in {has.executable}, and {version.backend} needs it there: "

@@ -46,6 +46,7 @@ def specification(model: Model, version: Version, artifacts: Path) -> str:
             "files": version.files,
             "artifact": version.artifact,
             "method": version.method,
+            "providers": version.providers,
         },
         "artifact": str(artifacts / version.artifact) if version.artifact else None,
     }

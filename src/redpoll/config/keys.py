@@ -140,7 +140,8 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "backend": Setting(
             "backend",
             "required",
-            "`sklearn:<file>`, `python:<module>:<callable>`, or `http://…` of an OIP model.",
+            "`sklearn:<file>`, `onnx:<file>`, `mlflow:<folder>`, `python:<module>:<callable>`, or "
+            "`http://…` of an OIP model.",
         ),
         "python": Setting(
             "path",
@@ -152,7 +153,12 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             "class and probability",
             "Which method of a scikit-learn estimator answers: `predict_proba`, `transform`, …",
         ),
-        "workers": Setting("integer", "1", "Worker processes (sklearn, python)."),
+        "providers": Setting(
+            "array of names",
+            '["CPUExecutionProvider"]',
+            "Execution providers of ONNX Runtime, in order (onnx). One that is not there is an error.",
+        ),
+        "workers": Setting("integer", "1", "Worker processes (all but URLs)."),
         "threads": Setting("integer", "1", "BLAS and OpenMP threads of a worker."),
         "load": Setting("duration", '"60s"', "How long a worker may take to become ready."),
         "kill_after": Setting(
@@ -246,7 +252,7 @@ LATER: dict[str, tuple[str, ...]] = {
 }
 
 # Values of interfaces that later releases bring, by what they are values of.
-LATER_BACKENDS = ("https", "onnx", "mlflow", "in-process", "json+http", "json+https")
+LATER_BACKENDS = ("https", "in-process", "json+http", "json+https")
 LATER_STRATEGIES = ("shadow", "blue_green")
 LATER_METRICS = ("null_rate", "disagreement", "outcome:", "reported:")
 LATER_KINDS = ("objective",)

@@ -133,13 +133,26 @@ def _check_version(model: Model, version: Version, report: Report) -> None:
     path = ("models", model.name, "versions", version.name)
     if version.file:
         file = Path(absolute(version.backend.partition(":")[2], version.folder))
-        if not file.is_file():
+        if wrong := _wrong_file(version.kind, file):
             at = (*path, "backend")
-            report.add(at if at in report.spots.by_path else path, _missing(file))
+            report.add(at if at in report.spots.by_path else path, wrong)
     for index, name in enumerate(version.files):
         side = Path(absolute(name, version.folder))
         if not side.exists():
             report.add((*path, "files", index), _missing(side))
+
+
+def _wrong_file(kind: str, file: Path) -> str:
+    """Why a version's model file or folder is none; empty where it can be."""
+    if kind == "mlflow":
+        if (file / "MLmodel").is_file():
+            return ""
+        if not file.exists():
+            return _missing(file)
+        return f"{file} is no MLflow model: a folder with a file MLmodel in it"
+    if file.is_file() or (kind == "onnx" and file.is_dir()):
+        return ""
+    return _missing(file)
 
 
 def _missing(file: Path) -> str:

@@ -13,7 +13,8 @@ from redpoll.config.values import LONGEST_NAME, boolean, choice, integer, some_t
 from redpoll.errors import closest
 
 SECTION = "models.*.versions.*"
-_KNOWN = ("sklearn", "python", "http")
+_FILES = ("sklearn", "onnx", "mlflow")
+_KNOWN = (*_FILES, "python", "http")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
 _METHODS = (
     "predict",
@@ -94,8 +95,10 @@ def _version(node: Node, name: str, folder: str) -> Version:
         for key in _WORKER_KEYS:
             if node.has(key):
                 node.wrong(key, "redpoll starts no worker for a URL; leave it out")
-    if node.has("method") and backend and not backend.startswith("sklearn:"):
-        node.wrong("method", "only a sklearn: backend has one; leave it out")
+    if node.has("method") and backend and not backend.startswith(("sklearn:", "mlflow:")):
+        node.wrong("method", "only a sklearn: (or mlflow:) backend has one; leave it out")
+    if node.has("providers") and backend and not backend.startswith("onnx:"):
+        node.wrong("providers", "only an onnx: backend has them; leave it out")
     return Version(
         name=name,
         backend=backend,
@@ -113,6 +116,7 @@ def _version(node: Node, name: str, folder: str) -> Version:
         files=node.get("files", _files, ()),
         python=node.get("python", text, "") or None,
         method=node.get("method", choice(*_METHODS), "") or None,
+        providers=node.get("providers", _names, ()),
     )
 
 
@@ -122,20 +126,28 @@ def _files(value: object) -> tuple[str, ...]:
     return tuple(text(item) for item in value)
 
 
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise Wrong(f'{show(value)} must be an array of names: ["CPUExecutionProvider"]')
+    return tuple(text(item) for item in value)
+
+
 def _backend(value: object) -> str:
     written = text(value)
     scheme, colon, rest = written.partition(":")
     if colon and scheme == "http":
         _check_url(written)
-    elif colon and scheme == "sklearn":
+    elif colon and scheme in _FILES:
         if not rest:
-            raise Wrong('"sklearn:" names no file; write "sklearn:model.pkl"')
+            example = {"sklearn": "model.pkl", "onnx": "model.onnx", "mlflow": "model_folder"}
+            what = "folder" if scheme == "mlflow" else "file"
+            raise Wrong(f'"{scheme}:" names no {what}; write "{scheme}:{example[scheme]}"')
     elif colon and scheme == "python":
         if not _CALLABLE.match(rest):
             raise Wrong(f'{show(written)} names no callable; write "python:<module>:<callable>"')
     elif colon and scheme in LATER_BACKENDS:
         raise Wrong(
-            f"{not_built(show(scheme + ':'))}; today it can be sklearn:, python: or http://"
+            f"{not_built(show(scheme + ':'))}; today it can be sklearn:, onnx:, mlflow:, python: or http://"
         )
     elif colon:
         hint = closest(scheme, [*_KNOWN, *LATER_BACKENDS])

@@ -40,7 +40,7 @@ class Lane:
     def __init__(self, model: str, target: Target, backend: Backend, counters: Counters) -> None:
         version = target.version
         self.version = version.name
-        self.worker = version.kind in ("sklearn", "python")
+        self.worker = version.worker
         self.retarget(target)
         self.backend = backend
         self.timeout_ms = version.timeout_ms
@@ -78,7 +78,7 @@ class Lane:
 def make_backend(model: str, target: Target) -> Backend:
     """The backend of a target: one URL, or its workers' sockets (one call at a time each)."""
     version = target.version
-    worker = version.kind in ("sklearn", "python")
+    worker = version.worker
     if not target.addresses:
         return Unreachable(f"{model} {version.name} has no address; apply its configuration again.")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,8 @@ class Artifacts:
 
     def _keep(self, path: Path, copy: bool) -> str:
         try:
+            if path.is_dir():
+                return self._keep_folder(path, copy)
             return self._copy(path) if copy else _digest(path)
         except OSError as error:
             raise RedpollError(
@@ -77,6 +80,36 @@ class Artifacts:
                 f"{path} cannot be kept in {self.root}: {error.strerror or error}; check that the "
                 "file is there, and the disk has room",
             ) from error
+
+    def _keep_folder(self, folder: Path, copy: bool) -> str:
+        """A model folder, whole, under the digest of its files' names and digests."""
+        files = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+        digests = {name: _digest(path) for name, path in files.items()}
+        whole = "".join(f"{name}\0{digest}\n" for name, digest in digests.items())
+        digest = hashlib.sha256(whole.encode()).hexdigest()
+        kept = self.path(digest)
+        if not copy or kept.exists():
+            return digest
+        self.root.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+        try:
+            for name, path in files.items():
+                target = made / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+                if _digest(target) != digests[name]:
+                    raise OSError(f"{name} changed while it was copied")
+                with target.open("rb") as file:
+                    os.fsync(file.fileno())
+                target.chmod(0o444)
+            made.chmod(0o755)
+            made.replace(kept)
+            _sync_folder(self.root)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            if not kept.exists():  # else somebody kept the same at the same time
+                raise
+        return digest
 
     def _copy(self, path: Path) -> str:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -110,22 +143,27 @@ def source(version: Version) -> Path:
 
 def side_files(version: Version) -> Iterator[tuple[str, Path]]:
     """Name (relative to the version's folder) and path of each side file; folders are walked."""
-    count = 0
     for name in version.files:
         top = Path(version.folder) / name
         if not top.is_dir():
             yield name, top
             continue
-        for path in sorted(top.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                count += 1
-                if count > MOST_FILES:
-                    raise RedpollError(
-                        "RP-003",
-                        f"{top} holds more than {MOST_FILES} files; name in `files` only what the "
-                        "model reads",
-                    )
-                yield str(Path(name) / path.relative_to(top)), path
+        for path in _files(top):
+            yield str(Path(name) / path.relative_to(top)), path
+
+
+def _files(top: Path) -> Iterator[Path]:
+    """The files of a folder, in order; RP-003 where they are too many to be a model's."""
+    count = 0
+    for path in sorted(top.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            count += 1
+            if count > MOST_FILES:
+                raise RedpollError(
+                    "RP-003",
+                    f"{top} holds more than {MOST_FILES} files; name only what the model reads",
+                )
+            yield path
 
 
 def fingerprint(version: Version) -> str:

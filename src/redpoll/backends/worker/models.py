@@ -27,6 +27,14 @@ def load(spec: Mapping[str, Any]) -> Model:
     path = spec.get("artifact") or os.path.join(version["folder"], rest)  # noqa: PTH118
     if scheme == "sklearn":
         return load_sklearn(path, rest, version, declared, output)
+    if scheme == "onnx":
+        from .onnx_model import load_onnx
+
+        return load_onnx(path, rest, version, declared, output)
+    if scheme == "mlflow":
+        from .mlflow_model import load_mlflow
+
+        return load_mlflow(path, rest, version, declared, output)
     raise LoadError(f"this worker runs no {scheme}: backends")
 
 

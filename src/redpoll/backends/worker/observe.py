@@ -37,6 +37,8 @@ LIBRARIES = (
 READ_WITH = {
     "python": ("numpy",),
     "sklearn": ("numpy", "scikit-learn", "pandas"),
+    "onnx": ("numpy", "onnxruntime", "onnxruntime-gpu"),
+    "mlflow": ("numpy", "mlflow", "mlflow-skinny", "scikit-learn", "pandas"),
 }
 
 # The status page, shared with the supervisor: state, when the present call began (CLOCK_MONOTONIC,
@@ -81,7 +83,7 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
     whole.update(repr((version.get("method"), libraries(scheme))).encode())
     if spec.get("artifact"):
         whole.update((version.get("artifact") or digest(spec["artifact"])).encode())
-    elif scheme == "sklearn":
+    elif scheme in ("sklearn", "onnx", "mlflow"):
         whole.update(digest(os.path.join(version["folder"], rest)).encode())  # noqa: PTH118
     for name in sorted(version.get("files") or ()):
         whole.update(f"\0{name}\0{digest(os.path.join(version['folder'], name))}".encode())  # noqa: PTH118
