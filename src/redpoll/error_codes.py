@@ -48,6 +48,7 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-401": (409, "stale", "The page or command was based on an older route generation: something changed since. Nothing was done."),
     "RP-402": (409, "not_possible", "The rollout or model is not in a state in which this can be done."),
     "RP-403": (400, "reason", "A change wants a reason of at least three characters; it is kept with the decision."),
+    "RP-405": (404, "unknown_prediction", "No prediction of that id is in the log: it was never journalled, its hour was deleted (`capture.keep`), or the id is another server's."),
     "RP-404": (503, "controller", "The control process does not answer."),
     "RP-500": (401, "token_missing", "Tokens are configured; the request carries none, or none that is known."),
     "RP-501": (403, "scope", "The token does not have the scope that this needs."),

@@ -238,6 +238,115 @@ class SystemView(Record, frozen=True, kw_only=True):
     lines: tuple[LineView, ...] = ()
 
 
+class AnswerView(Record, frozen=True, kw_only=True):
+    """One backend's answer to a request."""
+
+    version: str
+    role: str  # live | shadow | noise | human
+    status: str
+    error_code: str | None
+    latency_ms: float
+    queue_ms: float
+    attempts: int
+    decided_by: str
+    outputs: str | None  # JSON, columns x rows; of an error {"error": text}
+    reported: dict[str, Any]
+    time_us: int
+    stream: str
+    sequence: int
+
+
+class OutcomeView(Record, frozen=True, kw_only=True):
+    """Something that happened after a prediction."""
+
+    outcome_id: str
+    name: str
+    row: int
+    value: float | None
+    value_text: str | None
+    happened_us: int
+    arrived_us: int
+    retracts: str | None
+    retracted: bool
+    source: str
+
+
+class WindowView(Record, frozen=True, kw_only=True):
+    """A declared outcome that has not come. ``absent``: what silence means once it is closed."""
+
+    name: str
+    ends_us: int
+    open: bool
+    absent: str | None
+
+
+class RequestView(Record, frozen=True, kw_only=True):
+    """Everything about one prediction."""
+
+    prediction_id: str
+    request_id: str
+    model: str
+    time_us: int
+    stream: str
+    sequence: int
+    rows: int
+    unit: str | None
+    unit_kind: str  # user | session | request
+    subject: str | None
+    groups: dict[str, str]
+    arm: str
+    arm_probability: float
+    rollout_id: str | None
+    route_generation: int
+    version_requested: str | None
+    draws: list[dict[str, Any]]
+    inputs: str | None  # JSON, columns x rows
+    body: str | None  # of a model without declared inputs, as text
+    encoding: str | None
+    capture: str
+    capture_probability: float
+    redacted: tuple[str, ...]  # never journalled
+    trace_id: str | None
+    answers: tuple[AnswerView, ...]  # in order of time
+    outcomes: tuple[OutcomeView, ...]
+    windows: tuple[WindowView, ...]
+    decisions: tuple[DecisionView, ...]  # the last before it, the first behind it
+    sentence: str
+    notes: tuple[str, ...] = ()
+
+
+class RequestLine(Record, frozen=True, kw_only=True):
+    """A request with its live answer, as a line of a list. None: no answer is known."""
+
+    prediction_id: str
+    request_id: str
+    model: str
+    time_us: int
+    unit: str | None
+    rows: int
+    arm: str
+    rollout_id: str | None
+    version: str | None
+    status: str | None
+    error_code: str | None
+    decided_by: str | None
+    latency_ms: float | None
+
+
+class RequestPage(Record, frozen=True, kw_only=True):
+    """A page of a search, newest first.
+
+    ``more``: the cursor of the next page; None: nothing older fits. ``cut``: the search reached its
+    bound before the page was full; it goes on at ``more``.
+    """
+
+    lines: tuple[RequestLine, ...]
+    more: tuple[int, str, int] | None
+    looked: int  # facts
+    reached_us: int | None
+    cut: bool
+
+
 class ApplyLine(Record, frozen=True, kw_only=True):
     """One line of what ``apply`` does, or would do. ``waits``: a person must act first (exit 3)."""
 

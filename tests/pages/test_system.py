@@ -11,6 +11,8 @@ from typing import Any
 
 from tests.pages.shop import Shop, until
 
+CONTROL = "control and console"
+
 
 def named(shop: Shop) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in shop.get("/system.json")["processes"]}
@@ -25,8 +27,8 @@ def test_every_process_is_there_with_what_it_uses(shop):
     assert workers["processes"] == 2 and workers["state"] == "ready"
     assert workers["memory_bytes"] > 2 * 8_000_000, "two Pythons"
     until(lambda: named(shop)["gateway"]["cpu_ratio"] is not None)
-    assert all(one["well"] == "pass" and one["up_s"] >= 0 for one in found.values())
-    assert found["gateway"]["generation"] == found["control and console"]["generation"] > 0
+    assert all(one["well"] in ("pass", "wait") and one["up_s"] >= 0 for one in found.values())
+    until(lambda: len({named(shop)[one]["generation"] for one in ("gateway", CONTROL)}) == 1)
 
 
 def test_a_worker_and_a_sealer_that_die_are_counted(shop):
@@ -47,13 +49,13 @@ def test_a_worker_and_a_sealer_that_die_are_counted(shop):
         return (
             now["workers price/v1"]["restarts"] == before["workers price/v1"]["restarts"] + 1
             and now["sealer"]["restarts"] == before["sealer"]["restarts"] + 1
-            and {now["workers price/v1"]["well"], now["sealer"]["well"]} == {"pass"}
+            and {now["workers price/v1"]["state"], now["sealer"]["state"]} == {"ready", "sealing"}
         )
 
     until(back, 30)
     assert shop.metric(cpu) >= used, "a counter never falls"
-    page = shop.get("/system.json")
-    assert page["facts_lost"] == 0 and page["severity"] == "calm"
+    until(lambda: shop.get("/system.json")["severity"] == "calm")
+    assert shop.get("/system.json")["facts_lost"] == 0
 
 
 def test_what_is_refused_and_how_near_the_bounds_are(shop):

@@ -20,6 +20,7 @@ from redpoll.control.events import Events
 from redpoll.control.failures import FailureBook
 from redpoll.control.loops import Loops
 from redpoll.control.meters import Meters
+from redpoll.control.requests import Requests
 from redpoll.control.system import System
 from redpoll.control.versions import Versions
 from redpoll.errors import RedpollError
@@ -57,6 +58,7 @@ class Control(Versions):
         self.engine.on_decision.append(self._events.tell)
         self._failures = FailureBook(journal)
         self.system = System(self.engine)
+        self.requests = Requests(self.engine)
         self._loops: Loops | None = None
         self._lock: FileLock | None = None
 

@@ -9,6 +9,7 @@ from redpoll.errors import RedpollError, closest
 from redpoll.routes import Route, Target
 from redpoll.testing import fake_evidence as evidence
 from redpoll.testing import fake_night as night
+from redpoll.testing.fake_requests import FakeRequests
 from redpoll.testing.fake_system import FakeSystem
 from redpoll.views import (
     DecisionView,
@@ -32,6 +33,7 @@ class FakeReads:
         self.log: list[DecisionView] = list(night.decisions())
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.system = FakeSystem()
+        self.requests = FakeRequests(self.log)
         self.error: RedpollError | None = None  # raised by the next call
 
     # what faces read

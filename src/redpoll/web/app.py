@@ -16,7 +16,7 @@ from starlette.routing import Route
 from redpoll.catalog import Server
 from redpoll.clock import Clock, SystemClock
 from redpoll.errors import RedpollError
-from redpoll.web import adding, guard, login
+from redpoll.web import adding, guard, login, requests_page
 from redpoll.web.accept import wants_page
 from redpoll.web.access import Access, Gate, Tokens
 from redpoll.web.api import Api, error_reply
@@ -81,6 +81,7 @@ def create_app(
             Route(adding.RETIRE, adding.retiring(control), methods=["POST"]),
             *login.routes(access, console.login),
             *ModelForms(control, console).routes(),
+            *requests_page.routes(console),
             *console.routes(),
         ],
         middleware=[

@@ -51,6 +51,7 @@ def ways(control: Control, path: str) -> dict[str, Any]:
         for one in (
             Link("/", "Now"),
             Link("/rollouts", "Rollouts"),
+            Link("/requests", "Requests"),
             Link("/system", "System"),
             *models,
             *rollouts,

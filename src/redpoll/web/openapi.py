@@ -20,6 +20,8 @@ from redpoll.views import (
     FailureView,
     ModelView,
     Overview,
+    RequestLine,
+    RequestView,
     RolloutView,
 )
 
@@ -30,6 +32,8 @@ _RECORDS = (
     FailureView,
     ModelView,
     Overview,
+    RequestLine,
+    RequestView,
     RolloutView,
     Route,
 )
@@ -87,6 +91,17 @@ _IF_MATCH = _parameter(
 )
 _LAST = _parameter("Last-Event-ID", "header", "The last decision id that was received.")
 _OF = _parameter("of", "query", "A model's name or a rollout's id.")
+
+_SEARCH = [
+    _parameter("id", "query", "A prediction's or a request's id."),
+    _parameter("unit", "query", "Only of this unit."),
+    _parameter("model", "query", "Only of this model."),
+    _parameter("status", "query", "Of the live answer; failed: any but ok; none: none yet."),
+    _parameter("from", "query", "RFC 3339; UTC without an offset."),
+    _parameter("until", "query", "The same; exclusive."),
+    _parameter("after", "query", "`more` of the page before."),
+    _parameter("limit", "query", "At most so many.", type="integer", minimum=1, maximum=500),
+]
 
 _ANY = {"type": "object"}
 _HEALTH = {
@@ -193,6 +208,14 @@ _PATHS: tuple[tuple[str, str, str, str, list[Any], Any, int, Any], ...] = (
     (
         "post", "/apply", "Make the catalog match a file", "admin", [], _APPLY, 200,
         _list("lines", "ApplyLine"),
+    ),
+    (
+        "get", "/predictions", "Requests, newest first", "read", _SEARCH, None, 200,
+        _list("requests", "RequestLine"),
+    ),
+    (
+        "get", "/predictions/{id}", "Everything about one", "read",
+        [_parameter("id", "path", "A prediction's id.")], None, 200, _ref("RequestView"),
     ),
     ("get", "/events", "Every decision as it is made", "read", [_LAST], None, 200, None),
     ("get", "/healthz", "The process runs", "", [], None, 200, _HEALTH),

@@ -12,7 +12,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from redpoll.web import charts, failing, lines, pages, words
+from redpoll.web import charts, failing, lines, pages, request_words, words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -71,7 +71,9 @@ def environment() -> jinja2.Environment:
         whole=charts.whole,
         meter=charts.meter,
         spark=charts.spark,
+        day=request_words.day,
         line=lines.line,
+        moment=request_words.moment,
         said=lines.said,
     )
     return env

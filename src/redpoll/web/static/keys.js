@@ -60,7 +60,7 @@ addEventListener("keydown", (event) => {
   const second = Date.now() < pendingUntil;
   pendingUntil = 0;
   if (!keysOn() && event.key !== "?") return;
-  if (second && /^[nrsm]$/.test(event.key)) go(event.key);
+  if (second && /^[nrqsm]$/.test(event.key)) go(event.key);
   else if (Object.hasOwn(KEYS, event.key)) KEYS[event.key]();
   else return;
   event.preventDefault();
