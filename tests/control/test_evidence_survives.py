@@ -294,7 +294,7 @@ def skipping(rig: Rig, whole) -> None:
     """A request, unless it would be every other one of the candidate's."""
     route = rig.route()
     prediction = rig.ids.prediction_id(7, rig.clock.now_us())
-    rig.ids._tails.append(prediction[19:])  # put back: the next id is this one
+    rig.ids._tails.append(prediction[19:].encode())  # put back: the next id is this one
     if (
         assign.arm(route.salt, prediction, route.weight) == "candidate"
         and rig.random.random() < 0.5

@@ -12,7 +12,7 @@ from typing import Any
 from redpoll.capture import materialise
 from redpoll.catalog import Limits, Model, Version
 from redpoll.errors import RedpollError
-from redpoll.facts import Answer, Request
+from redpoll.facts import NAMES, Answer, Request
 from redpoll.gateway.call import OIP, ROWS, Call, Head
 from redpoll.gateway.gateway import Gateway
 from redpoll.gateway.lanes import Lane, Served
@@ -40,6 +40,7 @@ class Heard:
     """A client: what it was answered, in order."""
 
     calls: list[Call] = field(default_factory=list)
+    call: Call | None = None
     closed: bool = False
 
     def answered(self, call: Call) -> None:
@@ -77,6 +78,10 @@ class Refusing:
     def append(self, *args: Any) -> int:
         self.log.append(type(args[1]).__name__)
         return self.inner.append(*args)
+
+    def extend(self, facts: Any) -> None:
+        self.log += [NAMES[label[0]].title() for label, _, _ in facts]
+        self.inner.extend(facts)
 
     def flush(self) -> None:
         self.flushes += 1
@@ -140,8 +145,10 @@ class Rig:
         head = Head("POST", "/", raw)
         heads.read(head)
         heard = heard or Heard()
-        call = Call(heard, head, model, version, wire, body)
-        self.gateway.begin(call)
+        head.model, head.version, head.wire = model, version, wire
+        self.gateway.take(heard, head, body)
+        call = heard.call
+        assert call is not None
         return heard, call
 
     async def tick(self, times: int = 3) -> None:

@@ -151,6 +151,7 @@ def test_a_mistake_of_our_own_is_500_and_the_request_still_has_its_end(
     async def go() -> None:
         rig = Rig(tmp_path)
         monkeypatch.setattr("redpoll.gateway.replies.judge", lambda *_: 1 / 0)
+        monkeypatch.setattr("redpoll.gateway.express.skim", lambda *_: 1 / 0)
         heard = await rig.ask(infer(1.0))
         assert (heard.status, heard.said["code"]) == (500, "RP-600")
         assert [a.status for a in rig.answers()] == ["error"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpoll import ids
-from redpoll.gateway.call import OIP, Call, Head
+from redpoll.gateway.call import Call, Head
 from redpoll.ids import IdMaker
 from redpoll.rollout.assign import fraction, hasher
 from redpoll.web import heads
@@ -51,11 +51,14 @@ def test_what_was_decided_for_a_head_is_decided_anew_when_the_route_changes(tmp_
         rig = Rig(tmp_path)
         head = Head("POST", "/", {b"redpoll-unit": b"ann", b"redpoll-subject": b"p"})
         heads.read(head)
+        head.model = "m"
 
         async def send(rows: int = 1) -> Call:
-            call = Call(Heard(), head, "m", None, OIP, infer(*[1.0] * rows))
-            rig.gateway.begin(call)
+            heard = Heard()
+            rig.gateway.take(heard, head, infer(*[1.0] * rows))
             await rig.tick()
+            call = heard.call
+            assert call is not None
             if rows:
                 rig.backends[call.lane.version].answer()
             await rig.tick()

@@ -190,11 +190,8 @@ def test_second_looks_are_few_and_never_in_anybodys_way(tmp_path: Path) -> None:
         assert shadows[0].status == "error"
 
         rig = Rig(tmp_path, **ROLLOUT)
-        rig.backends["v1"].room = 0
-        await rig.ask(infer(1.0), b"{}", "v2", 500, redpoll_unit=CANDIDATE)
         once = Version(name="v1", backend="http://h/v2/models/m", resend=False)
         rig.reroute(live="v1", versions={"v1": once}, **ROLLOUT)
-        rig.backends["v1"].room = 10  # only now: a look that waits for a free moment would take it
         await rig.ask(infer(1.0), b"{}", "v2", 500, redpoll_unit=CANDIDATE)
         await rig.tick()
         assert not rig.backends["v1"].asked

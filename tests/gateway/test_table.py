@@ -9,7 +9,7 @@ import msgspec
 
 from redpoll import routes
 from redpoll.catalog import Limits, Model, Version
-from redpoll.gateway.call import OIP, Call, Head
+from redpoll.gateway.call import Head
 from redpoll.gateway.gateway import Gateway
 from redpoll.gateway.table import RouteTable
 from redpoll.host.counters import Counters
@@ -27,6 +27,12 @@ def make_table(url: str, generation: int = 1, *, watching: bool = False, **route
         "targets": {"v1": Target(version=version, addresses=(url,))},
     }  # fmt: skip
     return Table(generation=generation, watching=watching, routes={"m": Route(**(known | route))})
+
+
+def head_of(model: str) -> Head:
+    head = Head("POST", "/", {})
+    head.model = model
+    return head
 
 
 class House:
@@ -54,7 +60,7 @@ class House:
 
     async def ask(self) -> Heard:
         heard = Heard()
-        self.gateway.begin(Call(heard, Head("POST", "/", {}), "m", None, OIP, infer(1.0)))
+        self.gateway.take(heard, head_of("m"), infer(1.0))
         await self.until(lambda: heard.calls)
         return heard
 
@@ -133,7 +139,7 @@ def test_a_call_under_way_outlives_its_route(tmp_path: Path) -> None:
         house.write(make_table(server.url))
         await house.until(house.ready)
         heard = Heard()
-        house.gateway.begin(Call(heard, Head("POST", "/", {}), "m", None, OIP, infer(1.0)))
+        house.gateway.take(heard, head_of("m"), infer(1.0))
         await asyncio.sleep(0.05)
         house.write(make_table(other.url, 2))
         await house.until(lambda: heard.calls)

@@ -13,7 +13,8 @@ from redpoll.catalog import Limits, Model
 from redpoll.gateway.table import RouteTable
 from redpoll.host.tokens import Tokens
 from redpoll.routes import Table
-from redpoll.web.http import Clients, Connection
+from redpoll.web.clients import Clients
+from redpoll.web.http import Connection
 from redpoll.web.plane import DataPlane
 from tests.gateway.rig import Rig, infer
 
@@ -120,6 +121,11 @@ class Plane:
         connection = self.clients.connect()
         connection.connection_made(transport)  # type: ignore[arg-type]
         return connection, transport
+
+    def hear(self, connection: Connection, data: bytes) -> None:
+        """These bytes are read, and looked at now rather than at the end of this turn."""
+        connection.data_received(data)
+        self.gateway.tick.drain()
 
     async def settle(self, ticks: int = 4) -> None:
         for _ in range(ticks):

@@ -30,20 +30,20 @@ def test_past_the_bound_a_body_is_refused_and_the_others_arrive(tmp_path: Path) 
         raw = request("POST", INFER, LARGE)
         first = [plane.connect() for _ in range(2)]
         for connection, _ in first:
-            connection.data_received(raw[:-10])
+            plane.hear(connection, raw[:-10])
         assert held.total > 2 * (len(LARGE) - 10) - KB
         late, transport = plane.connect()
-        late.data_received(raw[:-10])
+        plane.hear(late, raw[:-10])
         (reply,) = replies(transport.out)
         assert (reply.status, reply.said["code"]) == (503, "RP-108")
         assert reply.headers["retry-after"] == "1"
         assert "server.limits.reading_bytes" in reply.said["error"]
         assert transport.ended
         assert plane.rig.count("redpoll_refused_total", "_", "overload") == 1
-        late.data_received(raw)  # what comes after the refusal is not kept
+        plane.hear(late, raw)  # what comes after the refusal is not kept
         assert held.total < 2 * len(raw)
         for connection, _ in first:
-            connection.data_received(raw[-10:])
+            plane.hear(connection, raw[-10:])
         await plane.settle()
         assert [replies(t.out)[0].status for _, t in first] == [200, 200]
         assert held.total == 0
@@ -66,13 +66,13 @@ def test_a_body_that_grows_past_the_bound_is_refused_on_its_way(tmp_path: Path) 
         for at in range(0, len(whole) - 10, KB):
             for connection, transport in found:
                 if not transport.ended:
-                    connection.data_received(whole[at : min(at + KB, len(whole) - 10)])
+                    plane.hear(connection, whole[at : min(at + KB, len(whole) - 10)])
             assert plane.clients.held.total <= LIMITS.reading_bytes
         left = [(c, t) for c, t in found if not t.ended]
         assert 1 <= len(left) < 4
         assert {r.status for _, t in found if t.ended for r in replies(t.out)} == {503}
         for connection, transport in left:
-            connection.data_received(whole[-10:])
+            plane.hear(connection, whole[-10:])
             await plane.settle()
             assert replies(transport.out)[0].status == 200
         assert plane.clients.held.total == 0
@@ -87,7 +87,7 @@ def test_what_came_in_one_piece_is_served_whatever_the_others_hold(tmp_path: Pat
         plane = Plane(tmp_path, limits=LIMITS)
         holding = [plane.connect()[0] for _ in range(2)]
         for connection in holding:
-            connection.data_received(request("POST", INFER, LARGE)[:-1])
+            plane.hear(connection, request("POST", INFER, LARGE)[:-1])
         for _ in range(2):  # a new head, and one that is remembered
             (reply,), transport = await plane.say(request("POST", INFER, BODY))
             assert (reply.status, transport.ended) == (200, False)
@@ -116,12 +116,12 @@ def test_whatever_becomes_of_a_connection_it_lets_go_of_what_it_held(
             b"content-length: 0", b"transfer-encoding: chunked"
         )
         lost, _ = plane.connect()
-        lost.data_received(raw[:9000])
+        plane.hear(lost, raw[:9000])
         assert held.total > 8000
         lost.connection_lost(ConnectionResetError())
         assert held.total == 0
         ended, _ = plane.connect()
-        ended.data_received(raw[:9000])
+        plane.hear(ended, raw[:9000])
         ended.eof_received()
         ended.connection_lost(None)
         assert held.total == 0
@@ -137,7 +137,7 @@ def test_whatever_becomes_of_a_connection_it_lets_go_of_what_it_held(
             assert held.total == 0, pieces[0][:80]
         for slow in (raw[:9000], raw[:20], chunks + chunked(LARGE, 900)[:5000]):
             connection, transport = plane.connect()
-            connection.data_received(slow)
+            plane.hear(connection, slow)
             assert held.total > 0
             clock[0] += 31.0
             plane.clients.sweep()
@@ -145,13 +145,13 @@ def test_whatever_becomes_of_a_connection_it_lets_go_of_what_it_held(
             assert held.total == 0
         plane.hold = True
         connection, _ = plane.connect()
-        connection.data_received(raw + raw + raw[:700])  # one is worked on, the others wait
+        plane.hear(connection, raw + raw + raw[:700])  # one is worked on, the others wait
         assert held.total > len(raw)
         connection.connection_lost(None)
         assert held.total == 0
         connection, _ = plane.connect()
         connection.pause_writing()
-        connection.data_received(raw[:9000])
+        plane.hear(connection, raw[:9000])
         assert held.total == 9000
         connection.connection_lost(None)
         assert held.total == 0
@@ -179,7 +179,7 @@ def test_storms_of_pieces_never_leak(tmp_path: Path) -> None:
             at = dice.randrange(len(open_))
             connection, transport, rest = open_[at]
             size = dice.choice([10, 700, 9000])
-            connection.data_received(rest[:size])
+            plane.hear(connection, rest[:size])
             open_[at][2] = rest = rest[size:]
             assert held.total <= LIMITS.reading_bytes + 9000
             if dice.random() < 0.03 or transport.closed or transport.ended or not rest:
@@ -207,11 +207,11 @@ def test_tiny_chunks_take_no_more_memory_than_their_bytes(tmp_path: Path) -> Non
         head = request("POST", INFER, content_length="0").replace(
             b"content-length: 0", b"transfer-encoding: chunked"
         )
-        connection.data_received(head)
+        plane.hear(connection, head)
         piece = b"2\r\nxy\r\n" * 20_000
         tracemalloc.start()
         for _ in range(10):
-            connection.data_received(piece)
+            plane.hear(connection, piece)
         took, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert plane.clients.held.total == 400_000

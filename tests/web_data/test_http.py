@@ -61,10 +61,10 @@ def test_what_is_pipelined_without_end_is_not_read_without_end(tmp_path: Path) -
         plane.hold = True
         connection, transport = plane.connect()
         raw = request("POST", INFER, BODY)
-        connection.data_received(raw)
+        plane.hear(connection, raw)
         sent = 1
         while transport.reading:
-            connection.data_received(raw)
+            plane.hear(connection, raw)
             sent += 1
             assert sent * len(raw) < 2 * http.PIPELINED_BYTES_MAX
         plane.hold = False
@@ -249,8 +249,8 @@ def test_old_clients_and_those_that_say_close_are_answered_and_closed(tmp_path: 
         (reply,), transport = await plane.say(request("POST", INFER, BODY, connection="foo, Close"))
         assert (reply.status, transport.ended) == (200, True)
         connection, transport = plane.connect()
-        connection.data_received(request("GET", "/v2", connection="close"))
-        connection.data_received(request("GET", "/v2"))
+        plane.hear(connection, request("GET", "/v2", connection="close"))
+        plane.hear(connection, request("GET", "/v2"))
         await plane.settle()
         assert len(replies(transport.out)) == 1
 
@@ -263,9 +263,9 @@ def test_a_client_that_waits_for_100_continue_gets_it_or_the_refusal(tmp_path: P
     async def go() -> None:
         plane = Plane(tmp_path, limits=Limits(body_bytes=1000))
         connection, transport = plane.connect()
-        connection.data_received(request("POST", INFER, BODY, expect="100-continue")[: -len(BODY)])
+        plane.hear(connection, request("POST", INFER, BODY, expect="100-continue")[: -len(BODY)])
         assert bytes(transport.out) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        connection.data_received(BODY)
+        plane.hear(connection, BODY)
         await plane.settle()
         assert [r.status for r in replies(transport.out)] == [200]
         head = f"POST {INFER} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n"
@@ -307,7 +307,7 @@ def test_head_gets_the_headers_alone(tmp_path: Path) -> None:
     async def go() -> None:
         plane = Plane(tmp_path)
         connection, transport = plane.connect()
-        connection.data_received(request("HEAD", "/v2"))
+        plane.hear(connection, request("HEAD", "/v2"))
         head, _, rest = bytes(transport.out).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200")
         assert b"content-length: " in head

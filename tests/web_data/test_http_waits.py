@@ -51,14 +51,14 @@ def test_waits_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         kept, kept_t = plane.connect()
         working, working_t = plane.connect()
         raw = request("POST", INFER, BODY)
-        slow_head.data_received(raw[:20])
-        slow_body.data_received(raw[:-5])
-        kept.data_received(raw)
+        plane.hear(slow_head, raw[:20])
+        plane.hear(slow_body, raw[:-5])
+        plane.hear(kept, raw)
         await plane.settle()
         plane.hold = True
-        working.data_received(raw)
+        plane.hear(working, raw)
         at(9)
-        slow_head.data_received(raw[20:30])
+        plane.hear(slow_head, raw[20:30])
         at(11)
         assert [r.status for r in replies(slow_head_t.out)] == [408]
         assert slow_head_t.ended
@@ -92,7 +92,7 @@ def test_a_client_that_does_not_read_is_given_up(
         monkeypatch.setattr(plane.clients.loop, "time", lambda: clock[0])
         connection, transport = plane.connect()
         connection.pause_writing()
-        connection.data_received(request("GET", "/v2"))
+        plane.hear(connection, request("GET", "/v2"))
         await plane.settle()
         assert not transport.out
         connection.resume_writing()
@@ -115,7 +115,7 @@ def test_a_client_that_leaves_is_abandoned_at_once(tmp_path: Path, how: str) -> 
         plane = Plane(tmp_path)
         plane.hold = True
         connection, transport = plane.connect()
-        connection.data_received(request("POST", INFER, BODY))
+        plane.hear(connection, request("POST", INFER, BODY))
         await plane.settle()
         assert plane.gateway.flying == 1
         if how == "eof":
@@ -141,7 +141,7 @@ def test_half_a_request_leaves_nothing(tmp_path: Path) -> None:
         raw = request("POST", INFER, BODY)
         for cut in (1, 30, len(raw) - len(BODY), len(raw) - 1):
             connection, transport = plane.connect()
-            connection.data_received(raw[:cut])
+            plane.hear(connection, raw[:cut])
             connection.eof_received()
             connection.connection_lost(None)
             await plane.settle()
@@ -160,7 +160,7 @@ def test_draining_closes_what_idles_and_what_was_answered(tmp_path: Path) -> Non
         _, idle = plane.connect()
         plane.hold = True
         busy, busy_t = plane.connect()
-        busy.data_received(request("POST", INFER, BODY))
+        plane.hear(busy, request("POST", INFER, BODY))
         await plane.settle()
         plane.plane.closing = plane.gateway.draining = True
         plane.clients.close_idle()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, NamedTuple, Protocol
 
 import httptools
 
 from redpoll.backends.port import Ask, Failure
+from redpoll.host.tick import Inbox
 from redpoll.host.wire import HEAD_END, Chunks, Remembered, TooLarge, WireError
 
+log = logging.getLogger("redpoll.gateway")
 HEAD_BYTES_MAX = 64 * 1024
 _PASSED_ON = (
     b"content-type",
@@ -96,18 +99,25 @@ class Link(asyncio.Protocol):
     """A connection. ``ask`` is what it is working on; ``used`` whether it has answered before."""
 
     __slots__ = (
-        "_answer_bytes_max", "_buffer", "_chunks", "_head", "_owner", "address", "ask",
-        "idle_since", "started", "transport", "used",
+        "_answer_bytes_max", "_buffer", "_chunks", "_head", "_inbox", "address", "ask",
+        "idle_since", "owner", "started", "transport", "used",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, address: Any, answer_bytes_max: int) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        address: Any,
+        answer_bytes_max: int,
+        inbox: Inbox[tuple[Link, bytes]] | None = None,
+    ) -> None:
         self.address = address
+        self._inbox = inbox
         self.ask: Ask | None = None
         self.used = False
         self.started = True  # a byte of the present answer has come, or nothing was asked
         self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
-        self._owner = owner
+        self.owner = owner
         self._answer_bytes_max = answer_bytes_max
         self._buffer = bytearray()
         self._head: Head | None = None
@@ -138,17 +148,21 @@ class Link(asyncio.Protocol):
         self.transport.write(f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
-        """Read; a whole answer in one piece with a head that was seen before is the usual case."""
-        if not self.started:
-            self.started = True
-            end = data.find(HEAD_END) + 4
-            head = _heads.young.get(data[:end]) or _heads.get(data[:end])
-            if head is not None and head.length == len(data) - end:
-                self._done(head, data[end:])
-                return
+        """Note what was read, for the end of this turn of the loop."""
+        inbox = self._inbox
+        if inbox is None:
+            receive([(self, data)])
+            return
+        inbox.noted.append((self, data))
+        if not inbox.tick.scheduled:
+            inbox.tick.schedule()
+
+    def take(self, data: bytes) -> None:
+        """Look at what is not, in one piece, a whole answer with a head that was seen before."""
         if self.ask is None:
             self.abort()  # nobody asked: the other side is confused
             return
+        self.started = True
         self._buffer += data
         try:
             self._advance()
@@ -200,7 +214,7 @@ class Link(asyncio.Protocol):
         if self._buffer or not head.keep_alive:
             self.abort()
         else:
-            self._owner.finished(self)
+            self.owner.finished(self)
         ask.answered(head.status, head.lines, body)
 
     def _refuse(self, why: str) -> None:
@@ -217,10 +231,12 @@ class Link(asyncio.Protocol):
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.abort()
-            self._owner.lost(self, None, "")
+            self.owner.lost(self, None, "")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The other side closed, or the connection broke."""
+        if self._inbox is not None:
+            self._inbox.tick.drain()  # what it had sent comes before its end
         if self.transport is None:
             return
         self.transport = None
@@ -228,7 +244,7 @@ class Link(asyncio.Protocol):
         head = self._head
         if ask is not None and head is not None and head.length == -2 and exc is None:
             ask.link = None
-            self._owner.lost(self, None, "")
+            self.owner.lost(self, None, "")
             ask.answered(head.status, head.lines, bytes(self._buffer))
             return
         why = "the connection was reset" if exc else "the connection was closed"
@@ -236,7 +252,28 @@ class Link(asyncio.Protocol):
             ask.link = None
             if self.started:
                 why += " in the middle of the answer"
-        self._owner.lost(self, ask, why)
+        self.owner.lost(self, ask, why)
+
+
+def receive(answers: list[tuple[Link, bytes]]) -> None:
+    """Look at what links read; a whole answer in one piece with a known head is the usual case."""
+    for link, data in answers:
+        try:
+            ask = link.ask
+            if ask is not None and not link.started:
+                end = data.find(HEAD_END) + 4
+                raw = data[:end]
+                head = _heads.young.get(raw) or _heads.get(raw)
+                if head is not None and head.length == len(data) - end:
+                    link.started = link.used = True
+                    link.ask = ask.link = None
+                    link.owner.finished(link)
+                    ask.answered(head.status, head.lines, data[end:])
+                    continue
+            link.take(data)
+        except Exception:
+            log.exception("an answer could not be taken")
+            link.abort()
 
 
 def _unreadable(why: str) -> Failure:

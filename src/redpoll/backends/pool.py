@@ -8,7 +8,7 @@ answer came is it sent a second time, on a fresh one.
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from redpoll.backends.link import Link, Owner
 from redpoll.backends.port import Ask, Failure
 from redpoll.errors import RedpollError
+from redpoll.host.tick import Inbox
 
 PROBE_TIMEOUT_S = 2.0
 METADATA_BYTES_MAX = 256 * 1024
@@ -71,7 +72,7 @@ class HttpBackend:
     """See :class:`redpoll.backends.port.Backend`.
 
     ``connections`` bounds the asks under way at each address: 1 for a worker, which answers one
-    call at a time.
+    call at a time. ``inbox`` is where links note what they read; without one they look at it at once.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class HttpBackend:
         idle_s: float,
         resend: bool,
         answer_bytes_max: int = 64 * 1024 * 1024,
+        inbox: Inbox[tuple[Link, bytes]] | None = None,
     ) -> None:
         self.ready = False
         self.binary = False
@@ -92,6 +94,7 @@ class HttpBackend:
         self._idle_s = idle_s
         self._resend = resend
         self._answer_bytes_max = answer_bytes_max
+        self._inbox = inbox
         self._busy = 0
         self._capacity = connections * len(self._addresses)
         self._connecting: dict[Ask, tuple[Address, asyncio.Task[None]]] = {}
@@ -144,7 +147,8 @@ class HttpBackend:
         loop = asyncio.get_running_loop()
 
         def make() -> Link:
-            return Link(owner, address, self._answer_bytes_max)
+            inbox = self._inbox if owner is self else None
+            return Link(owner, address, self._answer_bytes_max, inbox)
 
         if address.socket:
             return (await loop.create_unix_connection(make, address.socket))[1]
@@ -164,7 +168,7 @@ class HttpBackend:
         self._busy -= 1
         address.busy -= 1
         address.ready = self.ready = True
-        link.idle_since = time.monotonic()
+        link.idle_since = monotonic()
         address.idle.append(link)
 
     def lost(self, link: Link, ask: Ask | None, why: str) -> None:
@@ -237,7 +241,7 @@ class HttpBackend:
 
     def sweep(self) -> None:
         """Give up connections that were idle too long; the oldest lie at the front."""
-        limit = time.monotonic() - self._idle_s
+        limit = monotonic() - self._idle_s
         for address in self._addresses:
             for link in [link for link in address.idle if link.idle_since < limit]:
                 link.abort()

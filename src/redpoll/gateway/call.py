@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -22,7 +21,12 @@ if TYPE_CHECKING:
 OIP, ROWS = 0, 1
 TEXT_CHARACTERS_MAX = 512  # of a unit, a group, an id
 # Where a call stands.
-TAKEN, WAITING, FLYING, DONE = 0, 1, 2, 3
+# ANSWERED: by its backend, in this turn of the loop.
+TAKEN, WAITING, FLYING, ANSWERED, DONE = range(5)
+
+# What a client sent, and what a backend did: status, header lines, body.
+Arrived = tuple["Client", "Head", bytes]
+Answered = tuple["Call", int, bytes, bytes]
 
 _error = msgspec.json.Encoder()
 
@@ -35,8 +39,14 @@ class Head:
     binary = -1  # bytes of a body's JSON where tensors follow it (Inference-Header-Content-Length)
     coding = b""  # how the client likes large answers compressed
     also = b""  # header lines of every reply to it, CRLF each
+    plain = False  # its reply has a body and no lines of its own, and the connection is kept
     expect = False  # the client waits for "100 Continue"
-    endpoint: Any = None  # the face's own: what serves this address
+    arrivals: Any = None  # the inbox for what comes with it, where nothing else is to be seen
+    serve: Any  # what serves a connection's request with this head: (connection, head, body)
+    endpoint: Any = None  # the face's own: what the address means
+    model = ""  # of an inference: as the address has it, like version and wire below
+    version: str | None = None
+    wire = 0
     deadline_ms = 0  # 0: none was given
     request_id = ""
     subject: str | None = None
@@ -95,6 +105,8 @@ def text_of(raw: bytes, header: bytes) -> str:
 class Client(Protocol):
     """Where the reply goes: the face's connection."""
 
+    call: Call | None  # what it waits for
+
     def answered(self, call: Call) -> None:
         """The journal has it: send ``reply_status``, ``reply_lines`` and ``reply_body``."""
         ...
@@ -108,42 +120,69 @@ class Call(Ask):
     rows = 0
     noted = True  # the journal has the request, or will have it
     has_id = False  # the body itself carries the request's id
-    prediction_id = ""
+    pid = b""  # the prediction's id
+    own_id: str | None = None  # the request's id, where its client gave one
     arm = "none"
     unit: str | None = None
-    groups: dict[str, str]
+    groups: dict[str, str] | None = None  # where values say more than the head does
     inputs: str | None = None  # for the journal, where the body may not be kept as it is
     masks: Any = None  # what must not be seen in answers
     asked: Asked | None = None  # which outputs are wanted as binary tensors
     wanted: list[str] | None = None  # outputs that were asked for
+    queue: dict[Call, None] = {}  # where its deadline stands
     patience = 0  # milliseconds until its deadline
     queue_us = 0
     sent_ns = 0
     reply_status = 0
     reply_lines = b""
     reply_body = b""
-    deadline_ns: int
-    request_id: str
-    encoded_id: bytes  # the request's id, fit for a header
     columns: Columns  # of plain rows
     served: Served
     lane: Lane
 
-    def __init__(
-        self, client: Client, head: Head, model: str, version: str | None, wire: int, body: bytes
-    ) -> None:
+    def __init__(self, client: Client, head: Head, body: bytes, arrived_ns: int) -> None:
         self.client = client
         self.head = head
-        self.model = model
-        self.version = version  # as requested; None: the route decides
-        self.wire = wire
         self.body = self.payload = body
-        self.groups = head.groups
-        self.arrived_ns = monotonic_ns()
+        self.arrived_ns = arrived_ns
+
+    @property
+    def model(self) -> str:
+        """Whom it is for, as asked."""
+        return self.head.model
+
+    @property
+    def version(self) -> str | None:
+        """As asked; None: the route decides."""
+        return self.head.version
+
+    @property
+    def wire(self) -> int:
+        """How the body is written."""
+        return self.head.wire
+
+    @property
+    def prediction_id(self) -> str:
+        """Given when the call is taken in; "" where it never was."""
+        return self.pid.decode()
+
+    @property
+    def request_id(self) -> str:
+        """The client's own id, else the prediction's."""
+        return self.pid.decode() if self.own_id is None else self.own_id
+
+    @property
+    def encoded_id(self) -> bytes:
+        """The request's id, fit for a header."""
+        return self.pid if self.own_id is None else header_safe(self.own_id)
 
     def answered(self, status: int, lines: bytes, body: bytes) -> None:
-        """The backend answered."""
-        self.served.gateway.on_answer(self, status, lines, body)
+        """The backend answered: it is looked at at the end of the tick."""
+        self.state = ANSWERED
+        inbox = self.served.answered
+        inbox.noted.append((self, status, lines, body))
+        if not inbox.tick.scheduled:
+            inbox.tick.schedule()
 
     def failed(self, failure: Failure) -> None:
         """The backend did not."""
@@ -157,9 +196,9 @@ class Call(Ask):
             lines += b"retry-after: %d\r\n" % error.retry_after_s
         elif error.status == 503:
             lines += b"retry-after: 1\r\n"
-        if self.prediction_id:
+        if self.pid:
             lines += b"redpoll-prediction-id: %b\r\nx-request-id: %b\r\n" % (
-                self.prediction_id.encode(),
+                self.pid,
                 self.encoded_id,
             )
         self.reply_lines = lines

@@ -7,8 +7,13 @@ from typing import Any
 
 from redpoll.capture import NONE, OIP_BINARY_REQUEST, OIP_REQUEST, ROWS_REQUEST
 from redpoll.errors import RedpollError, closest
+from redpoll.facts import CODES, Request
 from redpoll.gateway.call import OIP, Call
 from redpoll.gateway.lanes import Lane, Served
+from redpoll.journal.frames import encode_fact, label
+
+# Of an encoded Request: the array's head (3 bytes), then ids and rows, which take one each where empty.
+_BEFORE_TAIL = 6
 
 NO_TABLE: dict[str, Served] = {}  # the models of a gateway that has not read a route table yet
 
@@ -16,11 +21,13 @@ NO_TABLE: dict[str, Served] = {}  # the models of a gateway that has not read a 
 class Ticket:
     """What was decided about a call: its lane and arm, and the columns of its Request behind `rows`.
 
+    ``tail`` is these columns as they stand in the journal, ``label`` what comes before the fact there.
+
     Where all of this follows from the route and the request's head alone, it is decided once for
     all requests with that very head, until the route changes.
     """
 
-    __slots__ = ("arm", "facts", "lane", "raw_format", "served")
+    __slots__ = ("arm", "facts", "label", "lane", "raw_format", "served", "tail", "timeout_ms")
 
     def __init__(self, call: Call, served: Served, lane: Lane) -> None:
         self.served = served
@@ -33,7 +40,7 @@ class Ticket:
         self.facts: tuple[Any, ...] = (
             call.unit,
             head.subject,
-            call.groups,
+            head.groups if call.groups is None else call.groups,
             arm,
             weight,
             rollout,
@@ -47,11 +54,16 @@ class Ticket:
             1.0,
             head.trace_id,
         )
+        self.tail = encode_fact(Request("", "", 0, *self.facts))[_BEFORE_TAIL:]
+        self.timeout_ms = lane.timeout_ms
+        if 0 < head.deadline_ms < lane.timeout_ms:
+            self.timeout_ms = head.deadline_ms
         self.raw_format = OIP_REQUEST if call.wire == OIP else ROWS_REQUEST
         if head.binary >= 0:
             self.raw_format = OIP_BINARY_REQUEST
         if call.inputs is not None:
             self.raw_format = NONE  # the columns are in the fact: the body may not be kept as it is
+        self.label = label(served.name, CODES[Request], self.raw_format)
 
 
 def decide(call: Call, served: Served) -> Ticket:
@@ -60,7 +72,8 @@ def decide(call: Call, served: Served) -> Ticket:
     ticket = Ticket(call, served, lane)
     drawn_by_id = call.arm != "none" and not served.sticky
     counted = served.sticky and call.unit is None and call.version is None
-    if served.head_decides and call.wire == OIP and call.rows and not drawn_by_id and not counted:
+    simple = call.wire == OIP and call.head.binary < 0 and call.rows
+    if served.head_decides and simple and not drawn_by_id and not counted:
         call.head.ticket = ticket
     return ticket
 

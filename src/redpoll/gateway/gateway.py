@@ -6,27 +6,41 @@ import asyncio
 import logging
 from time import monotonic_ns, time_ns
 
+from redpoll.backends.link import Link, receive
 from redpoll.backends.port import Failure
 from redpoll.capture import TEXT
 from redpoll.catalog import Limits
 from redpoll.errors import CATALOG, RedpollError, closest
 from redpoll.facts import Answer, Request
 from redpoll.gateway import replies, wires
-from redpoll.gateway.call import DONE, FLYING, OIP, WAITING, Call
+from redpoll.gateway.asking import Asking
+from redpoll.gateway.call import (
+    ANSWERED,
+    DONE,
+    FLYING,
+    OIP,
+    WAITING,
+    Answered,
+    Arrived,
+    Call,
+    Client,
+    Head,
+)
 from redpoll.gateway.choice import NO_TABLE, decide, named, starting
 from redpoll.gateway.deadlines import Deadlines
+from redpoll.gateway.express import Express
 from redpoll.gateway.lanes import Lane, Served, Tally
 from redpoll.gateway.outcomes import RowCounts
-from redpoll.gateway.reading import encode_rows, name, read, read_oip
+from redpoll.gateway.reading import encode_rows, name, overload, read, read_oip
 from redpoll.gateway.recorder import Recorder
 from redpoll.gateway.replies import Verdict
 from redpoll.gateway.second_look import SecondLooks
 from redpoll.host.counters import Counters
+from redpoll.host.tick import Inbox, Tick
 from redpoll.ids import IdMaker
 from redpoll.journal.port import Writer
 
 log = logging.getLogger("redpoll.gateway")
-TRY_LATER_S = 1
 REFUSED_VERSION = ""
 
 
@@ -47,19 +61,31 @@ class Gateway:
         self.limits = limits
         self.models = NO_TABLE
         self.taken = 0
-        self.waiting = 0
         self.draining = False
-        self._taken_max = limits.in_flight + limits.queue
+        self.taken_max = limits.in_flight + limits.queue
         self.row_counts = RowCounts()
+        self.tick = Tick(loop)
+        self.asking = Asking(self)
         self.recorder = Recorder(
-            loop, writer, counters, self._launch, self._unjournalled, serve_unjournalled
+            loop,
+            self.tick,
+            writer,
+            counters,
+            self.asking.launch,
+            self._unjournalled,
+            serve_unjournalled,
         )
         self.drained = asyncio.Event()
         self.tallies: dict[str, Tally] = {}
-        self._thirsty: dict[Lane, None] = {}
-        self._ids = IdMaker()
-        self.deadlines = Deadlines(loop, self._expired)
+        self.ids = IdMaker()
+        self.deadlines = Deadlines(loop, self.tick.drain, self._expired)
         self._looks = SecondLooks(self)
+        express = Express(self)
+        # What links read, and so what was answered; then what arrived.
+        self.links: Inbox[tuple[Link, bytes]] = Inbox(self.tick, receive)
+        self.answered: Inbox[Answered] = Inbox(self.tick, express.answer)
+        self.arrivals: Inbox[Arrived] = Inbox(self.tick, express.begin)
+        self.tick.inboxes += (self.links, self.answered, self.arrivals)
 
     def tally(self, model: str) -> Tally:
         """The counts of a model, which outlive changes of its route."""
@@ -70,6 +96,11 @@ class Gateway:
         """How many calls a backend is working on."""
         return sum(tally.flying for tally in self.tallies.values())
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a backend."""
+        return self.asking.waiting
+
     def well(self) -> RedpollError | None:
         """Why this gateway takes no calls now; None: it does."""
         if self.draining:
@@ -78,21 +109,40 @@ class Gateway:
             )
         return self.recorder.error
 
+    def take(self, client: Client, head: Head, body: bytes) -> None:
+        """Take in what a client sent. Its call's reply goes to ``client.answered``, once."""
+        if head.ticket is not None:
+            self.arrivals.note((client, head, body))
+        else:
+            self.take_alone(client, head, body)
+
+    def take_alone(self, client: Client, head: Head, body: bytes) -> None:
+        """Take it in at once, whatever it is like."""
+        client.call = call = Call(client, head, body, monotonic_ns())
+        try:
+            self.begin(call)
+        except Exception:
+            log.exception("a request could not be taken in")
+            error = RedpollError(
+                "RP-600", "redpoll made a mistake with this request; its log says more."
+            )
+            self.turn_away(call, error, "_")
+
     def begin(self, call: Call) -> None:
-        """Take a call in. Its reply goes to ``call.client.answered``, now or later, once."""
+        """Read, decide, journal; its backend is asked when that is flushed."""
         served = self.models.get(call.model)
         if served is None:
-            self._turn_away(call, starting(self.models) or _unknown(call.model, self.models), "_")
+            self.turn_away(call, starting(self.models) or _unknown(call.model, self.models), "_")
             return
         call.served = served
         if self.recorder.error is not None or self.draining:
-            self._turn_away(call, self.well() or _overload(call.model), served.name)
+            self.turn_away(call, self.well() or overload(call.model), served.name)
             return
-        call.prediction_id = self._ids.prediction_id(served.number, time_ns() // 1000)
+        call.pid = self.ids.make(served.number, time_ns() // 1000)
         tally = served.tally
         try:
-            if tally.taken >= served.taken_max or self.taken >= self._taken_max:
-                raise _overload(served.name)
+            if tally.taken >= served.taken_max or self.taken >= self.taken_max:
+                raise overload(served.name)
             ticket = call.head.ticket
             if ticket is not None and ticket.served is served:
                 read_oip(call, served)
@@ -108,7 +158,7 @@ class Gateway:
             elif not lane.worker and (call.head.binary >= 0 or not call.has_id):
                 wires.outgoing(call, lane)
         except RedpollError as error:
-            self._reject(call, error)
+            self.reject(call, error)
             return
         request = Request(call.prediction_id, call.request_id, call.rows, *ticket.facts)
         body = call.body if ticket.raw_format else b""
@@ -117,7 +167,7 @@ class Gateway:
         else:
             noted = self.recorder.ask(call, served.name, request, body, ticket.raw_format)
         if not noted:
-            self._turn_away(call, self.recorder.error or _overload(call.model), served.name)
+            self.turn_away(call, self.recorder.error or overload(call.model), served.name)
             return
         self.taken += 1
         tally.taken += 1
@@ -126,26 +176,24 @@ class Gateway:
             if call.rows == 0:
                 self._answer_nothing(call, lane)
                 return
-        timeout_ms = lane.timeout_ms
-        if 0 < call.head.deadline_ms < timeout_ms:
-            timeout_ms = call.head.deadline_ms
-        self.deadlines.add(call, timeout_ms)
+        self.deadlines.add(call, ticket.timeout_ms)
 
     def leave(self, call: Call) -> None:
         """The client left before its reply: free the call's place at once."""
-        if call.state != DONE:
+        if call.state not in (DONE, ANSWERED):
             if call.state == FLYING:
                 call.lane.backend.cancel(call)
             self._settle(call, Verdict("abandoned"), heard=False)
 
     def on_answer(self, call: Call, status: int, lines: bytes, body: bytes) -> None:
         """A backend answered."""
+        call.state = FLYING
         lane = call.lane
         try:
             verdict = replies.judge(call, lane, status, body, lines)
             replies.reply(call, lane, status, lines, body, verdict)
         except Exception:
-            self._broke(call)
+            self.broke(call)
             return
         self._settle(call, verdict)
 
@@ -156,61 +204,12 @@ class Gateway:
         status = "invalid" if failure.code == "RP-201" else "error"
         self._settle(call, Verdict(status, failure.code, failure.message.encode(), TEXT))
 
-    def pump(self) -> None:
-        """Start what waits, as far as there is room."""
-        for lane in list(self._thirsty):
-            while lane.waiting and self._room(lane, next(iter(lane.waiting)).served):
-                call, _ = lane.waiting.popitem(last=False)
-                self.waiting -= 1
-                call.served.tally.waiting -= 1
-                self._start(call)
-            if not lane.waiting:
-                self._thirsty.pop(lane, None)
-
-    def _launch(self, call: Call) -> None:
-        """The request is in the journal: ask, or wait for room, or refuse."""
-        if call.state == DONE:
-            return
-        served, lane = call.served, call.lane
-        if not lane.waiting and self._room(lane, served):
-            self._start(call)
-            return
-        if served.tally.waiting >= served.queue_max or self.waiting >= self.limits.queue:
-            error = _overload(served.name)
-            call.refuse(error)
-            self._count_refused(served.name, error)
-            self._settle(call, Verdict("refused", error.code))
-            return
-        call.state = WAITING
-        lane.waiting[call] = None
-        self._thirsty[lane] = None
-        self.waiting += 1
-        served.tally.waiting += 1
-
-    def _room(self, lane: Lane, served: Served) -> bool:
-        # How many fly is counted only where it can matter: where more are taken in than may fly.
-        limits = self.limits
-        return (
-            (
-                served.tally.taken <= served.in_flight_max
-                or served.tally.flying < served.in_flight_max
-            )
-            and (self.taken <= limits.in_flight or self.flying < limits.in_flight)
-            and lane.backend.free()
-        )
-
-    def _start(self, call: Call) -> None:
-        call.state = FLYING
-        lane = call.lane
-        lane.flying += 1
-        call.sent_ns = sent_ns = monotonic_ns()
-        call.queue_us = (sent_ns - call.arrived_ns) // 1000
-        call.lines = b"x-request-id: %b\r\nredpoll-prediction-id: %b\r\n%b" % (
-            call.encoded_id,
-            call.prediction_id.encode(),
-            call.head.forward,
-        )
-        lane.backend.ask(call)
+    def overloaded(self, call: Call) -> None:
+        """No room, and nowhere to wait for some."""
+        error = overload(call.served.name)
+        call.refuse(error)
+        self._count_refused(call.served.name, error)
+        self._settle(call, Verdict("refused", error.code))
 
     def _settle(self, call: Call, verdict: Verdict, heard: bool = True) -> None:
         """The call ends: journal its answer, count it, reply, let the next one start."""
@@ -225,7 +224,7 @@ class Gateway:
             lane.duration.observe((now_ns - call.sent_ns) * 1e-9)
             lane.answers[status].value += 1
         elif state == WAITING:
-            self.waiting -= 1
+            self.asking.waiting -= 1
             tally.waiting -= 1
             lane.waiting.pop(call, None)
             call.queue_us = took_ns // 1000
@@ -252,12 +251,14 @@ class Gateway:
         served.durations[arm].observe(took_ns * 1e-9)
         if arm == "candidate" and status != "ok":
             self._looks.consider(call, status)
-        if self._thirsty:
-            self.pump()
+        if self.asking.thirsty:
+            self.asking.pump()
         if self.draining and self.taken == 0:
             self.drained.set()
 
     def _expired(self, call: Call) -> None:
+        if call.state == ANSWERED:
+            return
         if call.state == FLYING:
             call.lane.backend.cancel(call)
         call.refuse(
@@ -276,11 +277,11 @@ class Gateway:
             verdict = replies.empty(call, lane)
             replies.reply(call, lane, 200, replies.JSON, verdict.raw, verdict)
         except Exception:
-            self._broke(call)
+            self.broke(call)
             return
         self._settle(call, verdict)
 
-    def _broke(self, call: Call) -> None:
+    def broke(self, call: Call) -> None:
         """A mistake of our own: to be called where it is caught. The call still has its end."""
         log.exception("a request could not be served", extra={"request_id": call.request_id})
         error = RedpollError(
@@ -289,7 +290,7 @@ class Gateway:
         call.refuse(error)
         self._settle(call, Verdict("error", error.code))
 
-    def _reject(self, call: Call, error: RedpollError) -> None:
+    def reject(self, call: Call, error: RedpollError) -> None:
         """Refused before the draw counted: arm ``none``, in the journal without its body."""
         served = call.served
         name(call, None)
@@ -318,11 +319,10 @@ class Gateway:
         self.counters.inc("redpoll_requests_total", (served.name, "_", "none", "refused"))
         self.recorder.reply(call)
 
-    def _turn_away(self, call: Call, error: RedpollError, model: str) -> None:
+    def turn_away(self, call: Call, error: RedpollError, model: str) -> None:
         """No model of ours, or no journal to note it in: a reply and a count, no facts."""
         call.state = DONE
-        call.prediction_id = ""
-        call.request_id = call.head.request_id
+        call.pid, call.own_id = b"", call.head.request_id
         call.refuse(error)
         self._count_refused(model, error)
         call.client.answered(call)
@@ -337,21 +337,12 @@ class Gateway:
                 self._settle(call, Verdict("refused", error.code), heard=False)
                 told.append(call)
         for call in told:
-            call.prediction_id = ""
+            call.pid, call.own_id = b"", call.request_id
             call.refuse(error)
             try:
                 call.client.answered(call)
             except Exception:
                 log.exception("a refusal could not be sent", extra={"request_id": call.request_id})
-
-
-def _overload(model: str) -> RedpollError:
-    return RedpollError(
-        "RP-108",
-        f"{model} has as many requests as it may (`limits`), so this one was refused at once; "
-        "send it again after the seconds in Retry-After.",
-        retry_after_s=TRY_LATER_S,
-    )
 
 
 def _unknown(model: str, known: dict[str, Served]) -> RedpollError:

@@ -6,14 +6,20 @@ import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from redpoll.backends.link import Link
 from redpoll.backends.pool import HttpBackend, Unreachable
 from redpoll.backends.port import Backend
+from redpoll.capture import OIP_ANSWER
+from redpoll.catalog import Model
 from redpoll.errors import RedpollError
-from redpoll.facts import ARMS
+from redpoll.facts import ARMS, CODES, Answer
 from redpoll.host.counters import Cell, Counters
+from redpoll.host.tick import Inbox
+from redpoll.journal.frames import encode_fact, label
 from redpoll.rollout.assign import hasher
 from redpoll.routes import Route, Target
 from redpoll.tensors.datatypes import taken_for
+from redpoll.tensors.forms import Forms
 
 if TYPE_CHECKING:
     from redpoll.gateway.call import Call
@@ -34,6 +40,26 @@ class Cells(dict[str, Cell]):
         return cell
 
 
+class Counted:
+    """Answers "ok" of one lane to one arm, counted a batch at a time."""
+
+    def __init__(self, lane: Lane, model: str, arm: str, counters: Counters) -> None:
+        self.took: list[int] = []  # ns, from arrival to answer, of the present batch
+        self.flew: list[int] = []  # ns, from ask to answer
+        self._lane = lane
+        self._arm = arm
+        self._durations = counters.histogram("redpoll_request_duration_seconds", (model, arm))
+
+    def count(self) -> None:
+        """Take the batch into the counters."""
+        lane, count = self._lane, len(self.took)
+        lane.answers["ok"].value += count
+        lane.requests[self._arm]["ok"].value += count
+        self._durations.observe_all(self.took)
+        lane.duration.observe_all(self.flew)
+        self.took, self.flew = [], []
+
+
 class Lane:
     """One version of one model: its backend, who waits for it, and its counters."""
 
@@ -50,6 +76,9 @@ class Lane:
         self.looks = 0  # second looks under way
         self.version_lines = b"redpoll-version: %b\r\n" % version.name.encode()
         self.model_lines = self.version_lines + b"redpoll-decided-by: model\r\n"
+        # An Answer "ok" in the journal: its label, and what is between prediction id and times.
+        self.ok_label = label(model, CODES[Answer], OIP_ANSWER)
+        self.ok_start = b"".join(map(encode_fact, (version.name, "live", "ok", None)))
         self.requests = {
             arm: Cells(counters, "redpoll_requests_total", (model, version.name, arm))
             for arm in ARMS
@@ -57,6 +86,7 @@ class Lane:
         live, shadow = (model, version.name, "live"), (model, version.name, "shadow")
         self.answers = Cells(counters, "redpoll_answers_total", live)
         self.shadow_answers = Cells(counters, "redpoll_answers_total", shadow)
+        self.counted = {arm: Counted(self, model, arm, counters) for arm in ARMS}
         self.duration = counters.histogram("redpoll_backend_duration_seconds", live)
         self.shadow_duration = counters.histogram("redpoll_backend_duration_seconds", shadow)
 
@@ -75,7 +105,9 @@ class Lane:
         self.stopped = self.worker and not target.run
 
 
-def make_backend(model: str, target: Target) -> Backend:
+def make_backend(
+    model: str, target: Target, inbox: Inbox[tuple[Link, bytes]] | None = None
+) -> Backend:
     """The backend of a target: one URL, or its workers' sockets (one call at a time each)."""
     version = target.version
     worker = version.worker
@@ -88,6 +120,7 @@ def make_backend(model: str, target: Target) -> Backend:
             connections=1 if worker else version.pool.connections,
             idle_s=3600.0 if worker else version.pool.idle_s,
             resend=version.resend,
+            inbox=inbox,
         )
     except RedpollError as error:
         return Unreachable(error.message)
@@ -100,6 +133,7 @@ class Served:
         model = route.model
         counters = gateway.counters
         self.gateway = gateway
+        self.answered = gateway.answered
         self.route = route
         self.name = route.model.name
         self.number = route.number
@@ -136,6 +170,10 @@ class Served:
         self.looks_inside = bool(model.inputs or self.also or model.redact or names)
         # Whether route and headers alone decide where a request goes and what its fact says.
         self.head_decides = not self.also and not model.redact
+        # What was checked is known by its form, where values decide nothing.
+        self.forms = gateway.tally(self.name).forms_of(model) if self.head_decides else Forms()
+        # Whether an answer 200 to an OIP request is passed on as it is.
+        self.passes_on = not (self.declared_outputs or model.redact)
         self.place = hasher(self.salt)
         self.in_flight_max = model.limits.in_flight
         self.queue_max = model.limits.queue
@@ -153,12 +191,21 @@ class Served:
 class Tally:
     """How many requests of a model are where. Outlives changes of its route."""
 
-    __slots__ = ("lanes", "taken", "waiting")
+    __slots__ = ("_forms", "_model", "lanes", "taken", "waiting")
 
     def __init__(self) -> None:
         self.taken = 0  # taken in and not answered
         self.waiting = 0  # of these: drawn and journalled, waiting for a backend
         self.lanes: tuple[Lane, ...] = ()  # the model's; those that go out of use, too
+        self._forms = Forms()
+        self._model: Model | None = None
+
+    def forms_of(self, model: Model) -> Forms:
+        """The forms of the model's requests; new ones where anything of its declaration changed."""
+        if self._model is not None and self._model != model:
+            self._forms = Forms()
+        self._model = model
+        return self._forms
 
     @property
     def flying(self) -> int:

@@ -8,13 +8,14 @@ import msgspec
 
 from redpoll.capture.redact import Masks
 from redpoll.errors import RedpollError, closest
-from redpoll.gateway.call import OIP, TEXT_CHARACTERS_MAX, Call, header_safe
+from redpoll.gateway.call import OIP, TEXT_CHARACTERS_MAX, Call
 from redpoll.gateway.lanes import Served
 from redpoll.tensors import binary, columns, oip, rows
 from redpoll.tensors.columns import Columns
 from redpoll.tensors.datatypes import AnyTensor, datatype_of
 from redpoll.tensors.oip import Infer
 
+TRY_LATER_S = 1
 _encode = msgspec.json.Encoder().encode
 
 
@@ -33,9 +34,15 @@ def read(call: Call, served: Served) -> None:
 
 def read_oip(call: Call, served: Served) -> None:
     """An inference request: rows, id, and what a declaration wants to be looked at."""
-    head_bytes = call.head.binary
+    forms, body, head_bytes = served.forms, call.body, call.head.binary
     if head_bytes < 0:
-        infer = oip.read(call.body)
+        known = forms.find(body)
+        if known is not None:
+            form, found = known
+            call.rows, call.wanted = form.rows, form.wanted
+            name(call, found[1].decode() if form.has_id else None)
+            return
+        infer = oip.read(body)
     else:
         infer = binary.read(call.payload, head_bytes)
         call.body = binary.framed(call.payload, head_bytes)  # as the journal keeps it
@@ -45,20 +52,17 @@ def read_oip(call: Call, served: Served) -> None:
     name(call, infer.id)
     if served.looks_inside:
         _look_inside(call, served, infer)
+    if served.head_decides and head_bytes < 0 and call.asked is None:
+        forms.missed(body, infer, call.wanted)
 
 
 def name(call: Call, request_id: str | None) -> None:
     """Settle the request's id: the body's, else the header's, else the prediction's own."""
     if request_id:
         call.has_id = True
-        call.request_id = request_id
-        call.encoded_id = header_safe(request_id)
+        call.own_id = request_id
     elif call.head.request_id:
-        call.request_id = call.head.request_id
-        call.encoded_id = header_safe(call.request_id)
-    else:
-        call.request_id = call.prediction_id
-        call.encoded_id = call.prediction_id.encode()
+        call.own_id = call.head.request_id
 
 
 def _look_inside(call: Call, served: Served, infer: Infer) -> None:
@@ -153,7 +157,7 @@ def _from_columns(call: Call, served: Served, found: Columns) -> None:
             # It must route, and may not be kept: what is kept and drawn by is its hash.
             call.unit = blake2b(call.unit.encode(), digest_size=16).hexdigest()
     if served.group_inputs:
-        groups = dict(call.groups)
+        groups = dict(call.head.groups)
         for group, source in served.group_inputs.items():
             value = _one_value(found.get(source))
             if value is not None and source not in redact:
@@ -162,6 +166,16 @@ def _from_columns(call: Call, served: Served, found: Columns) -> None:
     if redact:
         call.masks = Masks({title: found[title] for title in redact if title in found})
         call.inputs = columns.encode({k: v for k, v in found.items() if k not in redact})
+
+
+def overload(model: str) -> RedpollError:
+    """RP-108: as many as there may be."""
+    return RedpollError(
+        "RP-108",
+        f"{model} has as many requests as it may (`limits`), so this one was refused at once; "
+        "send it again after the seconds in Retry-After.",
+        retry_after_s=TRY_LATER_S,
+    )
 
 
 def _one_value(values: list[object] | None) -> str | None:

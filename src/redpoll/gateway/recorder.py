@@ -10,7 +10,8 @@ from redpoll.errors import RedpollError
 from redpoll.facts import LOST, NO_MODEL, Answer, Fact, Outcome, Request, Sample
 from redpoll.gateway.call import Call
 from redpoll.host.counters import Cell, Counters
-from redpoll.journal.port import Writer
+from redpoll.host.tick import Tick
+from redpoll.journal.port import Encoded, Writer
 
 log = logging.getLogger("redpoll.gateway")
 RETRY_S = 0.25
@@ -20,7 +21,7 @@ class Recorder:
     """Collects a tick's facts, asks and replies; asks and replies are released behind one flush.
 
     Whatever goes wrong with one of them (a transport that has closed) costs no other its turn.
-    ``ask`` is called for each call that may be asked now; ``refused`` with what the disk refused
+    ``ask`` is called with the calls that may be asked now; ``refused`` with what the disk refused
     to note. ``error`` is why no requests are taken now: the journal cannot be written.
 
     ``serve``: then requests are answered all the same. Who is not in the journal with the request
@@ -31,23 +32,25 @@ class Recorder:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        tick: Tick,
         writer: Writer,
         counters: Counters,
-        ask: Callable[[Call], None],
+        ask: Callable[[list[Call]], None],
         refused: Callable[[list[Call], list[Call], RedpollError], None],
         serve: bool = False,
     ) -> None:
         self.error: RedpollError | None = None
         self.serve = serve
         self.quiet = True  # nothing was flushed since somebody last looked
+        self.tick = tick
+        tick.release = self._release
         self._loop = loop
         self._writer = writer
         self._append = writer.append
         self._ask = ask
         self._refused = refused
-        self._asks: list[Call] = []
-        self._replies: list[Call] = []
-        self._scheduled = False
+        self.asks: list[Call] = []  # to be asked once that is in the journal
+        self.replies: list[Call] = []  # to be told then
         self._failing = False  # the disk refused the last flush
         self._lost: dict[str, int] = {}  # since the disk took facts, by their name
         self._counters = counters
@@ -55,6 +58,31 @@ class Recorder:
             kind: counters.cell("redpoll_journal_facts_total", (kind.__name__.lower(),))
             for kind in (Request, Answer, Outcome)
         }
+
+    def ask_all(self, calls: list[Call], facts: list[Encoded]) -> bool:
+        """The same as :meth:`ask` for many, whose facts are encoded. False where that fails."""
+        try:
+            self._writer.extend(facts)
+            self._facts[Request].value += len(facts)
+        except RedpollError as error:
+            if not self.serve:
+                self._fails(error)
+                return False
+            for call in calls:
+                self._lose(Request, error)
+                call.noted = False
+        self.asks += calls
+        return True
+
+    def answer_all(self, calls: list[Call], facts: list[Encoded]) -> None:
+        """Journal encoded answers (of those whose request was), and send all these replies."""
+        try:
+            self._writer.extend(facts)
+            self._facts[Answer].value += len(facts)
+        except RedpollError as error:
+            for _ in facts:
+                self._lose(Answer, error)
+        self.replies += calls
 
     def ask(self, call: Call, model: str, fact: Request, raw: bytes, raw_format: int) -> bool:
         """Journal a request and ask its backend once that is done. False where that fails."""
@@ -65,12 +93,11 @@ class Recorder:
             if not self.serve:  # it is refused, so nothing is lost
                 self._fails(error)
                 return False
-            self._lose(fact, error)
+            self._lose(Request, error)
             call.noted = False
-        self._asks.append(call)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._release)
+        self.asks.append(call)
+        if not self.tick.scheduled:
+            self.tick.schedule()
         return True
 
     def note(self, call: Call, model: str, fact: Request, raw: bytes, raw_format: int) -> bool:
@@ -81,24 +108,22 @@ class Recorder:
     def answer(self, call: Call, model: str, fact: Answer, raw: bytes, raw_format: int) -> None:
         """Journal an answer, where its request was."""
         if not call.noted:
-            self._count_lost(fact)
+            self.count_lost(Answer)
             return
         try:
             self._append(model, fact, raw, raw_format)
             self._facts[Answer].value += 1
         except RedpollError as error:
-            self._lose(fact, error)
+            self._lose(Answer, error)
             return
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._release)
+        if not self.tick.scheduled:
+            self.tick.schedule()
 
     def reply(self, call: Call) -> None:
         """Send this call's reply once the journal has what was noted in this tick."""
-        self._replies.append(call)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._release)
+        self.replies.append(call)
+        if not self.tick.scheduled:
+            self.tick.schedule()
 
     def fact(self, model: str, fact: Fact, raw: bytes = b"", raw_format: int = 0) -> bool:
         """Journal a fact that nobody waits for. False where that fails.
@@ -111,12 +136,11 @@ class Recorder:
             if type(fact) is Outcome:
                 self._fails(error)
             else:
-                self._lose(fact, error)
+                self._lose(type(fact), error)
             return False
         self._facts[type(fact)].value += 1
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._release)
+        if not self.tick.scheduled:
+            self.tick.schedule()
         return True
 
     def beat(self) -> None:
@@ -129,9 +153,8 @@ class Recorder:
                 self._fails(error)
 
     def _release(self) -> None:
-        asks, replies = self._asks, self._replies
-        self._asks, self._replies = [], []
-        self._scheduled = False
+        asks, replies = self.asks, self.replies
+        self.asks, self.replies = [], []
         try:
             if not (self._failing and self.serve):  # else a timer tries, not every tick
                 self._writer.flush()
@@ -146,18 +169,16 @@ class Recorder:
                 call.client.answered(call)
             except Exception:
                 log.exception("a reply could not be sent", extra={"request_id": call.request_id})
-        for call in asks:
-            try:
-                self._ask(call)
-            except Exception:
-                log.exception("an ask failed", extra={"request_id": call.request_id})
+        if asks:
+            self._ask(asks)
 
-    def _lose(self, fact: Fact, error: RedpollError) -> None:
-        self._count_lost(fact)
+    def _lose(self, kind: type[Fact], error: RedpollError) -> None:
+        self.count_lost(kind)
         self._fails(error)
 
-    def _count_lost(self, fact: Fact) -> None:
-        name = type(fact).__name__.lower()
+    def count_lost(self, kind: type[Fact]) -> None:
+        """One of that kind is not in the journal: its request is not, or the disk refused it."""
+        name = kind.__name__.lower()
         self._counters.inc("redpoll_journal_lost_total", (name, "disk"))
         self._lost[name] = self._lost.get(name, 0) + 1
 

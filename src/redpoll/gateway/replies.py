@@ -30,7 +30,9 @@ class _Coded(msgspec.Struct):
     code: str = ""
 
 
-_quick = msgspec.json.Decoder(_Quick)
+UNREADABLE = (ValueError, RecursionError)  # of it are msgspec's errors, and those of UTF-8
+# Of an answer that is passed on as it is, that it is one is all that must be known.
+skim = msgspec.json.Decoder(_Quick).decode
 _coded = msgspec.json.Decoder(_Coded)
 
 
@@ -99,10 +101,10 @@ def _head_bytes(lines: bytes) -> int:
 def _judge(call: Call, lane: Lane, status: int, body: bytes) -> Verdict:
     served = call.served
     if status == 200 and call.wire == OIP and call.masks is None and not served.declared_outputs:
-        try:  # passed on as it is: that it is an answer is all that must be known
-            _quick.decode(body)
+        try:
+            skim(body)
             return Verdict("ok", None, body, capture.OIP_ANSWER)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             return _unreadable(call, columns.invalid(str(error)), body)
     if not 200 <= status < 300:
         code = "RP-200"
@@ -160,7 +162,7 @@ def reply(call: Call, lane: Lane, status: int, lines: bytes, body: bytes, verdic
     call.reply_lines = b"%b%bredpoll-prediction-id: %b\r\nx-request-id: %b\r\n" % (
         lines,
         head,
-        call.prediction_id.encode(),
+        call.pid,
         call.encoded_id,
     )
 

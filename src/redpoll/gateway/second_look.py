@@ -112,4 +112,4 @@ class SecondLooks:
             verdict.outputs,
         )
         self._gateway.recorder.fact(call.served.name, answer, verdict.raw, verdict.raw_format)
-        self._gateway.pump()
+        self._gateway.asking.pump()

@@ -109,7 +109,9 @@ class RouteTable:
         if lane is not None and _same_place(lane.target, target):
             lane.retarget(target)  # only whether it runs changed: its connections stay
             return lane
-        return Lane(name, target, make_backend(name, target), self._gateway.counters)
+        gateway = self._gateway
+        backend = make_backend(name, target, gateway.links)
+        return Lane(name, target, backend, gateway.counters)
 
     def _keep(self) -> None:
         """Once a second: probe, give idle connections up, close what nobody uses any more."""
@@ -142,7 +144,7 @@ class RouteTable:
     async def _probed(self, name: str, lane: Lane) -> None:
         ready = await lane.backend.probe()
         self._gateway.counters.set("redpoll_backend_ready", (name, lane.version), float(ready))
-        self._gateway.pump()
+        self._gateway.asking.pump()
 
     def _beat(self) -> None:
         """Tell readers how far the stream is complete, where nothing else does."""

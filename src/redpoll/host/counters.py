@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from redpoll.host.paths import replace
 from redpoll.host.process import alive
 
 Key = tuple[str, tuple[str, ...]]
+_BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS)
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -47,6 +48,20 @@ class Histogram:
         """Count one duration."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds
+
+    def observe_all(self, times_ns: list[int]) -> None:
+        """Count these durations, nanoseconds; sorts the list."""
+        times_ns.sort()
+        low, counts = 0, self.counts
+        for at, bound in enumerate(_BOUNDS_NS):
+            high = bisect_right(times_ns, bound, low)
+            counts[at] += high - low
+            low = high
+            if low == len(times_ns):
+                break
+        else:
+            counts[-1] += len(times_ns) - low
+        self.sum += sum(times_ns) * 1e-9
 
 
 class _Series(msgspec.Struct, array_like=True):

@@ -23,7 +23,7 @@ from zlib import crc32
 
 import msgspec
 
-from redpoll.facts import BEAT, KINDS, Entry
+from redpoll.facts import BEAT, KINDS, SCHEMA, Entry, Fact
 from redpoll.journal import formats
 
 MAGIC = b"redpoll wal\n"
@@ -47,6 +47,7 @@ def version_of(first: bytes) -> int:
 FILE_HEADER = header(VERSION)
 FRAME = struct.Struct("<IIIIqqBBBB")
 AFTER_CRC = struct.Struct("<IIIqqBBBB")
+BEFORE_LABEL = struct.Struct("<IIIqq")  # behind the first checksum, where a label comes next
 FRAME_BYTES = FRAME.size
 _SEQUENCE_AT = 16  # in a frame
 _NAME_AT = AFTER_CRC.size  # behind the first checksum
@@ -55,6 +56,23 @@ HEAD_BYTES_MAX = 1 << 20  # of a frame without its body: more is a damaged lengt
 
 encode_fact = msgspec.msgpack.Encoder().encode
 _DECODE = {code: msgspec.msgpack.Decoder(kind).decode for code, kind in enumerate(KINDS)}
+
+
+def label(model: str, code: int, raw_format: int) -> bytes:
+    """What many frames share: kind, format of the body, schema, and the model.
+
+    Raises ``ValueError`` for a name that takes no 1 to 255 bytes.
+    """
+    name = model.encode()
+    if not 0 < len(name) <= MODEL_BYTES_MAX:
+        raise ValueError(f"a model's name takes 1 to 255 bytes, not {len(name)}")
+    return bytes((code, raw_format, SCHEMA, len(name))) + name
+
+
+def decode_fact(code: int, fact: bytes) -> Fact:
+    """The fact of a frame. ``msgspec.DecodeError`` where these bytes are none of that kind."""
+    found: Fact = _DECODE[code](fact)
+    return found
 
 
 def beat(sequence: int, time_us: int) -> bytes:

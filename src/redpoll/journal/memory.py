@@ -10,7 +10,8 @@ import msgspec
 from redpoll import facts, ids
 from redpoll.clock import Clock, SystemClock
 from redpoll.facts import Entry, Fact
-from redpoll.journal.port import StreamState
+from redpoll.journal.frames import decode_fact
+from redpoll.journal.port import Encoded, StreamState
 
 
 class _Frame(NamedTuple):
@@ -50,6 +51,11 @@ class MemoryWriter:
         entry = Entry(self.stream, sequence, now, facts.SCHEMA, model, fact, bytes(raw), raw_format)
         self._buffer.append(_Frame(sequence, now, entry))
         return sequence
+
+    def extend(self, facts: Sequence[Encoded]) -> None:
+        """Buffer facts that are encoded already."""
+        for label, fact, raw in facts:
+            self.append(label[4:].decode(), decode_fact(label[0], fact), raw, label[1])
 
     def beat(self) -> None:
         """Buffer an empty frame."""

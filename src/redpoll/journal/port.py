@@ -14,6 +14,8 @@ from redpoll.facts import Entry, Fact
 
 # For each stream the last sequence that was read; a stream that is missing was not read at all.
 Cursors = dict[str, int]
+# A fact that was encoded by who wrote it: its label (``frames.label``), msgpack, raw body.
+Encoded = tuple[bytes, bytes, bytes]
 
 
 class StreamState(NamedTuple):
@@ -32,6 +34,10 @@ class Writer(Protocol):
 
     def append(self, model: str, fact: Fact, raw: bytes = b"", raw_format: int = 0) -> int:
         """Buffer one fact and return its sequence. Its time is now, never before the one before."""
+        ...
+
+    def extend(self, facts: Sequence[Encoded]) -> None:
+        """Buffer facts that are encoded already, all of them at one time; none where this raises."""
         ...
 
     def beat(self) -> None:

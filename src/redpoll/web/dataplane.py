@@ -28,7 +28,7 @@ from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir
 from redpoll.host.tokens import Tokens, check_reach
 from redpoll.journal.files import FileJournal, GroupSync
-from redpoll.web.http import Clients
+from redpoll.web.clients import Clients
 from redpoll.web.plane import DataPlane
 
 log = logging.getLogger("redpoll.gateway")

@@ -89,6 +89,7 @@ def vet(raw: bytes) -> Head:
     )
     if version == "1.0" and head.keep_alive:
         head.also = b"connection: keep-alive\r\n"  # without it an old client waits for the end
+    head.plain = head.keep_alive and method != "HEAD" and not head.also
     if b"transfer-encoding" in headers:
         if headers[b"transfer-encoding"].strip().lower() != b"chunked" or version == "1.0":
             raise Malformed("the only transfer coding that is taken is chunked, with HTTP/1.1")

@@ -11,21 +11,24 @@ import asyncio
 import logging
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from redpoll.catalog import Limits
 from redpoll.errors import RedpollError
 from redpoll.gateway.call import Call, Head, error_body
-from redpoll.host.wire import HEAD_END, Chunks, Remembered, TooLarge, WireError
+from redpoll.host.tick import AT_ONCE_BYTES, Tick
+from redpoll.host.wire import HEAD_END, Chunks, TooLarge, WireError
 from redpoll.web import coding
 from redpoll.web.bodies import inflate
 from redpoll.web.heads import Malformed, Sniffer, vet
-from redpoll.web.held import Held, Share
+from redpoll.web.held import Share
 from redpoll.web.refusing import bad, slow, too_large
+
+if TYPE_CHECKING:
+    from redpoll.web.clients import Clients
 
 log = logging.getLogger("redpoll.gateway")
 
-REMEMBERED = 8192
 REMEMBERED_BYTES_MAX = 2048  # a longer head is not worth remembering
 PIPELINED_BYTES_MAX = 64 * 1024  # of further requests, held while one is worked on
 LINGER_S = 2.0  # how long a refused client may go on sending before we hang up
@@ -35,6 +38,7 @@ _STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
     for status in HTTPStatus
 }
+_PLAIN = b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b"
 _ONLY_ONCE = (b"x-request-id", b"traceparent")  # heads with these do not come again
 
 
@@ -42,14 +46,15 @@ class Face(Protocol):
     """What stands behind the connections: the data plane."""
 
     limits: Limits
+    tick: Tick
     closing: bool  # draining: every reply closes its connection
 
     def read_head(self, head: Head) -> None:
-        """Fill in what the headers say, ``head.endpoint`` too."""
-        ...
+        """Fill in what the headers say, and ``head.serve``.
 
-    def serve(self, connection: Connection, head: Head, body: bytes) -> None:
-        """Serve one request: :meth:`Connection.reply` is to be called once, now or later."""
+        That serves one request of a connection with its body: :meth:`Connection.reply` is to be
+        called once, now or later.
+        """
         ...
 
     def left(self, call: Call) -> None:
@@ -61,39 +66,12 @@ class Face(Protocol):
         ...
 
 
-class Clients:
-    """All connections of a process, what they share, and their waits."""
-
-    def __init__(self, face: Face, loop: asyncio.AbstractEventLoop) -> None:
-        self.face = face
-        self.loop = loop
-        self.heads: Remembered[Head] = Remembered(REMEMBERED)
-        self.connections: set[Connection] = set()
-        self.held = Held(face.limits.reading_bytes)
-        self.now = loop.time()  # as of the last sweep: good to a quarter of a second
-
-    def connect(self) -> Connection:
-        """A protocol for a new client."""
-        return Connection(self)
-
-    def sweep(self) -> None:
-        """End the waits that took too long. To be called about four times a second."""
-        self.now = self.loop.time()
-        for connection in list(self.connections):
-            connection.check(self.now)
-
-    def close_idle(self) -> None:
-        """Close every connection that no request is on."""
-        for connection in list(self.connections):
-            connection.close_if_idle()
-
-
 class Connection(asyncio.Protocol):
     """One client. ``call`` is what it waits for, where that is a call of the gateway."""
 
     __slots__ = (
-        "_advancing", "_buffer", "_chunks", "_clients", "_face", "_heads", "_paused", "_reading",
-        "_share", "_sniffer", "_used", "call", "head", "since", "state", "transport",
+        "_advancing", "_chunks", "_clients", "_face", "_inbox", "_reading", "_share", "_sniffer", "_used",
+        "buffer", "call", "head", "paused", "since", "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -101,13 +79,13 @@ class Connection(asyncio.Protocol):
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._face = clients.face
-        self._heads = clients.heads
-        self._buffer = bytearray()
+        self._inbox = clients.inbox
+        self.buffer = bytearray()
         self._share = Share(clients.held)
         self._chunks: Chunks | None = None
         self._sniffer: Sniffer | None = None
         self._advancing = False
-        self._paused = False  # the client does not read its replies
+        self.paused = False  # the client does not read its replies
         self._reading = True
         self._used = False  # a request was answered here before
         self.call: Call | None = None
@@ -131,25 +109,24 @@ class Connection(asyncio.Protocol):
             )
 
     def data_received(self, data: bytes) -> None:
-        """Read; one whole request with a head that was seen before is the usual case."""
-        if self.state == IDLE and not self._buffer and not self._paused:
-            end = data.find(HEAD_END) + 4
-            if end > 3:
-                raw = data[:end]
-                head = self._heads.young.get(raw) or self._heads.get(raw)
-                if head is not None and head.length == len(data) - end:
-                    self.state = WORKING
-                    self.head = head
-                    self._face.serve(self, head, data[end:])
-                    return
+        """Note what was read, for the end of this turn of the loop."""
+        inbox = self._inbox
+        inbox.noted.append((self, data))
+        if not inbox.tick.scheduled:
+            inbox.tick.schedule()
+        elif len(data) > AT_ONCE_BYTES:
+            inbox.tick.drain()
+
+    def read(self, data: bytes) -> None:
+        """Look at what is not, in one piece, a whole request with a head that was seen before."""
         if self.state == LINGERING or self.state == CLOSED:
             return
-        self._buffer += data
-        if self.state == WORKING or self._paused:
-            if len(self._buffer) > PIPELINED_BYTES_MAX and self._reading:
+        self.buffer += data
+        if self.state == WORKING or self.paused:
+            if len(self.buffer) > PIPELINED_BYTES_MAX and self._reading:
                 self._reading = False
                 self.transport.pause_reading()
-            self._share.now(_size(self._buffer, self._chunks))
+            self._share.now(_size(self.buffer, self._chunks))
             return
         self._advance()
 
@@ -159,8 +136,8 @@ class Connection(asyncio.Protocol):
             return
         self._advancing = True
         try:
-            while self._buffer or self.state == BODY:
-                if self._paused or not self._step():
+            while self.buffer or self.state == BODY:
+                if self.paused or not self._step():
                     break
         except Malformed as error:
             self.refuse(bad(f"this is no HTTP request that is taken here: {error}"))
@@ -174,12 +151,12 @@ class Connection(asyncio.Protocol):
             self._advancing = False
         # What waits for the rest of a body must be read on, however much of it is there.
         if not self._reading and (
-            self.state in (IDLE, HEAD, BODY) or len(self._buffer) <= PIPELINED_BYTES_MAX
+            self.state in (IDLE, HEAD, BODY) or len(self.buffer) <= PIPELINED_BYTES_MAX
         ):
             self._reading = True
             if not self.transport.is_closing():
                 self.transport.resume_reading()
-        within = self._share.now(_size(self._buffer, self._chunks))
+        within = self._share.now(_size(self.buffer, self._chunks))
         if not within and (self.state == HEAD or self.state == BODY):
             self.refuse(self._clients.held.crowded())
 
@@ -198,11 +175,11 @@ class Connection(asyncio.Protocol):
         if body is None:
             return False
         head, self.state = self.head, WORKING
-        self._face.serve(self, head, inflate(head, body, self._face.limits.body_bytes))
+        head.serve(self, head, inflate(head, body, self._face.limits.body_bytes))
         return self.state == IDLE
 
     def _take_head(self) -> Head | None:
-        buffer = self._buffer
+        buffer = self.buffer
         while buffer.startswith(b"\r\n"):
             del buffer[:2]  # an empty line before a request is to be overlooked
         end = buffer.find(HEAD_END) + 4
@@ -226,7 +203,11 @@ class Connection(asyncio.Protocol):
         if head is None:
             head = vet(raw)
             self._face.read_head(head)
-            plain = head.length >= 0 and not head.expect and b"content-encoding" not in head.headers
+            plain = (
+                0 <= head.length <= self._face.limits.body_bytes
+                and not head.expect
+                and b"content-encoding" not in head.headers
+            )
             if (
                 plain
                 and end <= REMEMBERED_BYTES_MAX
@@ -239,15 +220,15 @@ class Connection(asyncio.Protocol):
         held = self._clients.held
         if head.length > self._face.limits.body_bytes:
             raise TooLarge
-        if head.length > len(self._buffer) and held.total + head.length > held.most:
+        if head.length > len(self.buffer) and held.total + head.length > held.most:
             raise held.crowded()  # at once, rather than in the middle of it
         self.since = self._clients.now
         self._chunks = Chunks(self._face.limits.body_bytes) if head.length < 0 else None
-        if head.expect and not self._buffer:
+        if head.expect and not self.buffer:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _take_body(self, head: Head) -> bytes | None:
-        buffer = self._buffer
+        buffer = self.buffer
         if self._chunks is not None:
             chunked = self._chunks.feed(buffer)
             if chunked is not None:
@@ -261,9 +242,25 @@ class Connection(asyncio.Protocol):
 
     def answered(self, call: Call) -> None:
         """The gateway has the reply to a call."""
-        if self.call is call:
-            self.call = None
-            self.reply(call.reply_status, call.reply_lines, call.reply_body)
+        if self.call is not call:
+            return
+        self.call = None
+        head, transport, body = self.head, self.transport, call.reply_body
+        if (
+            call.reply_status != 200
+            or self.buffer
+            or head is None
+            or not head.plain
+            or len(body) >= coding.BYTES_MIN
+            or self._face.closing
+            or transport.is_closing()
+        ):
+            self.reply(call.reply_status, call.reply_lines, body)
+            return
+        self.head = None
+        self._used = True
+        self.state, self.since = IDLE, self._clients.now
+        transport.write(_PLAIN % (call.reply_lines, len(body), body))
 
     def reply(self, status: int, lines: bytes, body: bytes, coded: bool = False) -> None:
         """Write a reply; ``lines`` are header lines, CRLF each. ``coded``: compressed already."""
@@ -287,9 +284,10 @@ class Connection(asyncio.Protocol):
         self._used = True
         if head.keep_alive and not self._face.closing:
             transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (start, lines, length, body))
-            self.state, self.since = IDLE, self._clients.now
-            if self._buffer and not self._advancing:
-                self._clients.loop.call_soon(self._advance)
+            clients = self._clients
+            self.state, self.since = IDLE, clients.now
+            if self.buffer and not self._advancing:
+                clients.loop.call_soon(self._advance)
             return
         lines = lines.replace(b"connection: keep-alive\r\n", b"")  # an old client's, while draining
         transport.write(
@@ -313,7 +311,7 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close so that the reply arrives: stop writing, and read on for a moment."""
         self.state, self.since = LINGERING, self._clients.now
-        self._buffer.clear()
+        self.buffer.clear()
         self._chunks = None
         self._share.now(0)
         if not self._reading:
@@ -322,14 +320,14 @@ class Connection(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
-            self._close()
+            self.close()
 
     def check(self, now: float) -> None:
         """End what waits too long."""
         limits, waited = self._face.limits, now - self.since
         if self.state == IDLE:
             if waited > (limits.idle_s if self._used else limits.header_wait_s):
-                self._close()
+                self.close()
         elif self.state == HEAD:
             if waited > limits.header_wait_s:
                 self.refuse(slow("headers", limits.header_wait_s))
@@ -338,31 +336,29 @@ class Connection(asyncio.Protocol):
                 self.refuse(slow("body", limits.body_wait_s))
         elif self.state == LINGERING and waited > LINGER_S:
             self.transport.abort()
-        if self._paused and waited > limits.body_wait_s:
+        if self.paused and waited > limits.body_wait_s:
             self.transport.abort()  # it does not read what it asked for
 
-    def close_if_idle(self) -> None:
-        """Close where no request is on the way."""
-        if self.state == IDLE and not self._buffer:
-            self._close()
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close: no request is on the way."""
         self.state = CLOSED
         self.transport.close()
 
     def eof_received(self) -> bool:
         """The client sends no more: it is taken to have left, for nothing tells the two apart."""
+        self._inbox.tick.drain()  # what was sent before the end
         self._gone()
         return False
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
+        self._inbox.tick.drain()
         self._clients.connections.discard(self)
         self._gone()
 
     def _gone(self) -> None:
         self.state = CLOSED
-        self._buffer.clear()
+        self.buffer.clear()
         self._chunks = None
         self._share.now(0)
         call, self.call = self.call, None
@@ -371,12 +367,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads too slowly: look at no further request of it."""
-        self._paused, self.since = True, self._clients.now
+        self.paused, self.since = True, self._clients.now
 
     def resume_writing(self) -> None:
         """It has read on."""
-        self._paused = False
-        if self.state in (IDLE, HEAD, BODY) and self._buffer:
+        self.paused = False
+        if self.state in (IDLE, HEAD, BODY) and self.buffer:
             self._clients.loop.call_soon(self._advance)
 
 

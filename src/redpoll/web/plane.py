@@ -43,6 +43,7 @@ class DataPlane:
     ) -> None:
         self.limits = limits
         self.closing = False
+        self.tick = gateway.tick
         self._gateway = gateway
         self._table = table
         self._metrics = metrics
@@ -56,18 +57,24 @@ class DataPlane:
         """Fill in what the headers say, and what serves the address."""
         heads.read(head)
         head.endpoint = paths.resolve(head.method, head.target)
+        head.serve = self.serve
         if head.endpoint.kind in (paths.OUTCOMES, paths.PREFLIGHT) and head.problem is None:
             try:
                 head.also += cors.answer_lines(head.headers, self._origins)
+                head.plain = head.plain and not head.also
             except RedpollError as error:
                 head.problem = error
-        if head.endpoint.kind == paths.INFER and head.problem is None:
-            head.problem = _unreadable(head)
+        if head.endpoint.kind == paths.INFER:
+            _, _, _, head.model, head.version, head.wire, _ = head.endpoint
+            if head.problem is None:
+                head.problem = _unreadable(head)
+            if self._tokens is None:
+                head.serve, head.arrivals = self._gateway.take, self._gateway.arrivals
 
     def serve(self, connection: Connection, head: Head, body: bytes) -> None:
         """Serve one request."""
         endpoint: paths.Endpoint = head.endpoint
-        kind, _, scope, model, version, wire, _ = endpoint
+        kind, scope = endpoint.kind, endpoint.scope
         if self._tokens is not None and scope:
             error = self._forbidden(head, scope)
             if error is not None:
@@ -75,8 +82,7 @@ class DataPlane:
                 _reply_error(connection, error, BEARER if error.status == 401 else b"")
                 return
         if kind == paths.INFER:
-            call = connection.call = Call(connection, head, model, version, wire, body)
-            self._gateway.begin(call)
+            self._gateway.take(connection, head, body)
             return
         try:
             self._serve_other(connection, head, endpoint, body)
@@ -158,8 +164,8 @@ class DataPlane:
             gateway.counters.inc("redpoll_outcomes_total", (model, fact.name, "accepted"))
         if errors:
             gateway.counters.inc("redpoll_outcomes_total", ("_", "_", "rejected"), len(errors))
-        call = Call(connection, head, "_", None, OIP, b"")
-        call.state, call.request_id = DONE, head.request_id
+        call = Call(connection, head, b"", time.monotonic_ns())
+        call.state, call.own_id = DONE, head.request_id
         call.reply_status, call.reply_lines = 202, JSON
         call.reply_body = outcomes.receipt(len(filed), errors)
         connection.call = call
