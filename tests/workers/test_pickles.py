@@ -47,6 +47,18 @@ def test_what_does_not_say_is_not_known(raw: bytes) -> None:
     assert pickles.written_with(raw) is None
 
 
+@pytest.mark.parametrize("raw", [b"not a pickle", b"PK\x03\x04zip", b"\x80\x09x", b"(", b"{}"])
+def test_what_is_no_pickle_is_refused_before_a_worker_is_started(
+    tmp_path: Path, raw: bytes
+) -> None:
+    """With what it begins with; a pickle of any protocol is not."""
+    (tmp_path / "m.pkl").write_bytes(raw)
+    version = Version(name="v1", backend="sklearn:m.pkl", folder=str(tmp_path))
+    with pytest.raises(RedpollError, match="no pickle or joblib file: it begins with"):
+        pickles.check(version, tmp_path / "m.pkl")
+    assert all(pickled.begins(pickle.dumps(FITTED, protocol)) for protocol in range(6))
+
+
 def test_another_version_is_refused_with_both_named(tmp_path: Path, monkeypatch: Any) -> None:
     """What wrote it, what would load it, and the two ways out."""
     path = tmp_path / "m.pkl"
@@ -64,11 +76,11 @@ def test_another_version_is_refused_with_both_named(tmp_path: Path, monkeypatch:
 
 
 def test_where_a_version_is_not_known_nothing_is_said(tmp_path: Path) -> None:
-    """No file, no pickle at all, another kind of backend: the worker will tell."""
+    """No file, a pickle of something else, another kind of backend: the worker will tell."""
     path = tmp_path / "m.pkl"
     version = Version(name="v1", backend="sklearn:m.pkl", folder=str(tmp_path))
     pickles.check(version, path)
-    path.write_bytes(b"no pickle")
+    path.write_bytes(pickle.dumps({"no": "version"}))
     pickles.check(version, path)
     pickles.check(Version(name="v1", backend="python:m:load"), path)
     pickles.check(Version(name="v1", backend="http://h/v2/models/m", python="/nowhere"), path)

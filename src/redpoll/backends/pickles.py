@@ -48,6 +48,12 @@ def check(version: Version, path: Path) -> None:
 
 def _check_estimator(version: Version, path: Path) -> None:
     raw = _read(path)
+    if raw and not pickled.begins(raw):
+        raise RedpollError(
+            "RP-003",
+            f"{version.backend} is no pickle or joblib file: it begins with {raw[:8]!r}. Save the "
+            "model with joblib.dump or pickle.dump, and name that file.",
+        )
     named = pickled.classes(raw)
     modules = {name.partition(".")[0] for name in named} - {"__main__", "builtins"}
     has = environments.ask(version, modules)

@@ -52,6 +52,16 @@ def unpacked(raw: bytes) -> bytes:
     return raw
 
 
+def begins(raw: bytes) -> bool:
+    """Whether an unpacked file begins as a pickle does; of the old protocols 0 and 1 all is read."""
+    if raw[:1] == b"\x80":
+        return raw[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    try:
+        return any(code.name == "STOP" for code, _, _ in pickletools.genops(raw))
+    except Exception:  # whatever reading bytes that are none can end in
+        return False
+
+
 def written_with(raw: bytes) -> str | None:
     """Find the scikit-learn version of an unpacked pickle; None where it does not say."""
     found = _WRITTEN.search(raw)
