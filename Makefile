@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    train three models on real data, roll a good one out and a bad one back (2 min)"
+	@echo "make demo    train four models on real data, roll a good one out and a bad one back (2 min)"
 	@echo "make test    everything that CI runs"
 	@echo "make lint    format, lint, types, import contract"
 	@echo "make bench   lists the benchmarks; make bench NAME=proxy runs one"

@@ -51,7 +51,7 @@ class Server:
     def wait_ready(self) -> None:
         """Return once it says so."""
         begun = time.monotonic()
-        while "redpoll is ready" not in self._last_log():
+        while "redpoll is up" not in self._last_log():
             assert self.process.poll() is None, self._last_log()[-3000:]
             assert time.monotonic() - begun < READY_S, self._last_log()[-3000:]
             time.sleep(0.02)

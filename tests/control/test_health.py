@@ -52,6 +52,16 @@ def test_a_crashing_worker_says_why(book):
     assert not found.ready and "lightgbm" in found.detail and "crashed" in found.detail
 
 
+def test_a_worker_that_never_loads_is_not_just_loading(book):
+    """Between its crashes it is starting again, which for the version is the same."""
+    health, data = book
+    tell(data, churn_v1_0=worker(0, "starting", restarts=3, last_exit="no pickle: v1.pkl"))
+    health.refresh()
+    found = health.version("churn", Version(name="v1", backend="python:m:f"))
+    assert (found.workers, found.restarts) == (0, 3)
+    assert found.detail == "its worker crashed (3 so far) and loads again: no pickle: v1.pkl"
+
+
 def test_a_file_that_cannot_be_read_changes_nothing(book):
     """Half a file, or none: what was known stays."""
     health, data = book

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 
 from redpoll.catalog import Plan, Step
-from redpoll.control import causes
+from redpoll.control import causes, render
 from redpoll.control.deploys import Deploys
 from redpoll.control.meters import Meters
 from redpoll.control.traffic import Traffic, bin_of, middle_ms
 from redpoll.facts import Answer, Deploy
-from redpoll.host.counters import render
+from redpoll.host import counters
 from tests.control.rig import START_US, Rig
 
 SLOW = Plan(steps=(Step(weight=0.2),), min_requests=10_000)
@@ -80,6 +81,55 @@ def test_a_rise_of_both_arms_is_said(tmp_path):
     told = causes.sentences(rig.rollout, rig.watch, rig.engine.deploys)
     assert told[0].startswith("Both arms: v1 failed")
     assert "No worker" in told[1] and "v2 got" in told[2]
+
+
+def test_two_arms_that_fail_are_no_good_news(tmp_path):
+    """However few requests there are; and *Now* wants a person for a model that mostly fails."""
+    rig = Rig(tmp_path, plan=SLOW)
+    rig.live()
+    assert render.overview(rig.engine).models[0].needs == ""
+    rig.start()
+    rig.rates |= {"v1": 1.0, "v2": 1.0}
+    rig.run(2)
+    told = causes.sentences(rig.rollout, rig.watch, rig.engine.deploys)
+    assert re.match(r"Both arms: v1 failed (\d+) of \1 and v2 failed (\d+) of \2\.", told[0])
+    assert "no harm" not in rig.view.sentence
+    assert re.search(r"no gate failed yet \(both fail: v2 (\d+) of \1, v1 ", rig.view.sentence)
+    rig.run(30)
+    needs = render.overview(rig.engine).models[0].needs
+    assert "requests to churn failed in the last minute" in needs and "error" in needs
+
+
+def test_a_live_version_that_crashes_again_and_again_needs_a_person(tmp_path):
+    """Also while its worker loads once more, which it does nearly all the time."""
+    rig = Rig(tmp_path, plan=SLOW)
+    rig.live()
+    crashing = {"model": "churn", "version": "v1", "state": "starting", "last_exit": "no pickle"}
+    for restarts, needs in (
+        (0, ""),
+        (1, "v1, which is live for churn, does not answer: its worker"),
+    ):
+        told = {"churn/v1/0/d0": crashing | {"restarts": restarts}}
+        rig.data.workers.write_text(json.dumps(told))
+        rig.engine.health.refresh()
+        found = render.overview(rig.engine).models[0].needs
+        assert found.startswith(needs) and bool(found) == bool(needs)
+
+
+def test_crashes_after_its_end_are_not_an_ended_rollouts(tmp_path):
+    """What a page says of it stays what it was."""
+    rig = Rig(tmp_path, plan=SLOW)
+    rig.live()
+    rig.start()
+    rig.run(3)
+    rig.engine.deploys.add("churn", rig.clock.now_us(), Deploy("v2", "crash"))
+    rig.run(1)
+    rig.tell("abort")
+    before = causes.sentences(rig.rollout, rig.watch, rig.engine.deploys)
+    assert before[1] == "Crashes of workers from its start to its end: of v2 one, of v1 none."
+    rig.run(1)
+    rig.engine.deploys.add("churn", rig.clock.now_us(), Deploy("v1", "crash"))
+    assert causes.sentences(rig.rollout, rig.watch, rig.engine.deploys)[1] == before[1]
 
 
 def test_a_rise_of_one_arm_is_not_a_shared_cause(tmp_path):
@@ -156,14 +206,14 @@ def test_numbers_for_prometheus(tmp_path):
     rig.start()
     rig.run(2)
     meters.save()
-    text = render(rig.data.metrics).decode()
+    text = counters.render(rig.data.metrics).decode()
     assert 'redpoll_rollout_state{model="churn",state="running"} 1' in text
     assert 'redpoll_route_weight_ratio{model="churn",version="v2"} 0.2' in text
     assert 'redpoll_gate_answer{model="churn",gate="latency",answer="undecided"} 1' in text
     assert 'redpoll_gate_evidence_ratio{model="churn",gate="error_rate"}' in text
     rig.tell("abort")
     meters.save()
-    text = render(rig.data.metrics).decode()
+    text = counters.render(rig.data.metrics).decode()
     assert 'redpoll_rollouts_total{model="churn",strategy="canary",result="aborted"} 1' in text
     assert "redpoll_gate_answer" not in text, "no gate runs any more"
 

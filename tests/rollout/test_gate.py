@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 
 import pytest
 
@@ -146,6 +147,22 @@ def test_a_slower_candidate_fails_the_latency_gate():
         assert reading.gates[0].answer == "fail"
         assert words in reading.gates[0].sentence
         assert "half of 7's answers took over 5" in reading.gates[0].sentence
+
+
+def test_what_a_latency_gate_says_is_of_todays_weight():
+    """Fast at 10 %, slow at 50 %, while the stable was slow before: over both the slow one looks fast."""
+    gate = latency_gate(margin_ratio=1.2)
+    evidence, _ = run(gate, draws(3000, 0.0, 0.0, latency=(90_000, 9_000)))
+    rounds = draws(400, 0.0, 0.0, weight=0.5, latency=(20_000, 60_000))
+    evidence, reading = run(evidence, rounds, weight=0.5, start=3000)
+    assert reading.candidate.p50_us < reading.stable.p50_us
+    sentence = reading.gates[0].sentence
+    assert reading.gates[0].answer == "fail"
+    assert re.search(
+        r"than 6: at 50% half of 7's answers took over [56]\d\sms, 6's [12]\d\sms", sentence
+    )
+    again = Evidence.load(evidence.state())
+    assert again.read() == reading, "a checkpoint keeps the weights apart"
 
 
 def test_an_equally_fast_candidate_passes_the_latency_gate():

@@ -95,7 +95,7 @@ class Served:
             time.sleep(0.01)
 
     def ready(self) -> None:
-        self.until(lambda: "redpoll is ready" in self.output() or self.process.poll() is not None)
+        self.until(lambda: "redpoll is up" in self.output() or self.process.poll() is not None)
         assert self.process.poll() is None, self.output()
 
     def with_worker(self) -> int:

@@ -7,6 +7,7 @@ import math
 from redpoll.control.deploys import Deploys
 from redpoll.control.watch import Watch
 from redpoll.rollout.evidence_records import Reading
+from redpoll.rollout.machine import ill
 from redpoll.rollout.machine_state import RolloutState
 
 ENOUGH = 100  # requests of the stable on each side before its rise can be spoken of
@@ -24,7 +25,12 @@ def sentences(rollout: RolloutState, watch: Watch | None, deploys: Deploys) -> t
 
 
 def _both(reading: Reading, before: tuple[int, int]) -> str:
-    stable, (earlier, earlier_bad) = reading.stable, before
+    stable, candidate, (earlier, earlier_bad) = reading.stable, reading.candidate, before
+    if ill(stable) and ill(candidate):
+        told = " and ".join(
+            f"{arm.version} failed {arm.bad:,} of {arm.requests:,}" for arm in (stable, candidate)
+        )
+        return f"Both arms: {told}. What they share (host, data, callers) may be ill."
     if stable.requests < ENOUGH or earlier < ENOUGH:
         return ""
     now, was = stable.bad / stable.requests, earlier_bad / earlier
@@ -41,13 +47,14 @@ def _both(reading: Reading, before: tuple[int, int]) -> str:
 
 def _restarts(rollout: RolloutState, deploys: Deploys) -> str:
     counts = [
-        (version, deploys.crashes(rollout.model, version, rollout.started_us))
+        (version, deploys.crashes(rollout.model, version, rollout.started_us, rollout.ended_us))
         for version in (rollout.version, rollout.stable)
     ]
+    span = "since the start" if rollout.ended_us is None else "from its start to its end"
     if not any(count for _, count in counts):
-        return "No worker of either version crashed since the start."
+        return f"No worker of either version crashed {span}."
     told = ", ".join(f"of {version} {_times(count)}" for version, count in counts)
-    return f"Crashes of workers since the start: {told}."
+    return f"Crashes of workers {span}: {told}."
 
 
 def _counts(reading: Reading, rollout: RolloutState) -> str:

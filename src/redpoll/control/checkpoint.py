@@ -18,7 +18,7 @@ from redpoll.host.paths import DataDir, replace
 from redpoll.journal.port import Journal
 from redpoll.rollout.machine_state import ModelState, RolloutState
 
-FORMAT = 2  # 1: evidence of units against the limit of its test
+FORMAT = 3  # 2: latencies of all weights together; 1: evidence against the limit of its test
 
 _log = logging.getLogger("redpoll.control")
 

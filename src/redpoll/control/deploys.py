@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -32,10 +33,11 @@ class Deploys:
         if before != fact.fingerprint and fact.event != "changed":
             kept.append((time_us, msgspec.structs.replace(fact, event="changed")))
 
-    def crashes(self, model: str, version: str, since_us: int) -> int:
-        """How often a version's workers crashed since then."""
+    def crashes(self, model: str, version: str, since_us: int, until_us: int | None = None) -> int:
+        """How often a version's workers crashed since then (and not after ``until_us``)."""
+        end_us = math.inf if until_us is None else until_us
         return sum(
-            at >= since_us and fact.event == "crash" and fact.version == version
+            since_us <= at <= end_us and fact.event == "crash" and fact.version == version
             for at, fact in self._kept.get(model, ())
         )
 

@@ -152,8 +152,12 @@ async def _ask(host: str, port: int, path: str, tls: bool) -> str:
 def _why(worker: dict[str, Any]) -> str:
     state = worker.get("state", "starting")
     text = str(worker.get("detail") or worker.get("last_exit") or "").strip()
-    words = {
-        "backoff": "its worker crashed and waits to be started again",
-        "stopped": "its worker does not run",
-    }.get(str(state), "its worker is still loading")
+    crashes = int(worker.get("restarts", 0))
+    again = "its worker crashed and waits to be started again"
+    words = {"backoff": again, "stopped": "its worker does not run"}.get(
+        str(state),
+        f"its worker crashed ({crashes} so far) and loads again"
+        if crashes
+        else "its worker is still loading",
+    )
     return f"{words}: {text}" if text else words

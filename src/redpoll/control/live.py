@@ -15,8 +15,8 @@ from __future__ import annotations
 from redpoll.catalog import Model, Record
 from redpoll.clock import iso
 from redpoll.rollout.commands import within_window
+from redpoll.rollout.figures import percent
 from redpoll.rollout.machine_state import ModelState, RolloutState
-from redpoll.rollout.plan import percent
 from redpoll.views import ApplyLine
 
 DAY_US = 86_400_000_000

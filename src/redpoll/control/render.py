@@ -14,13 +14,16 @@ from redpoll.control.watch import Watch
 from redpoll.rollout import sentences
 from redpoll.rollout.commands import possible, within_window
 from redpoll.rollout.evidence_records import ArmReading, Reading
+from redpoll.rollout.figures import duration
 from redpoll.rollout.machine import step_requests
 from redpoll.rollout.machine_fold import plain
 from redpoll.rollout.machine_state import ModelState, RolloutState
-from redpoll.rollout.plan import duration, weight_of
+from redpoll.rollout.plan import weight_of
 from redpoll.store.artifacts import fingerprint
 from redpoll.views import ArmView, GateView, Left, ModelView, Overview, RolloutView, StepView
 
+FAILING_REQUESTS = 20  # fewer say nothing of a minute
+FAILING_SHARE = 0.5
 OLD_S = 10.0  # evidence older than that is said on every page
 
 
@@ -89,7 +92,10 @@ def model_view(engine: Engine, model: Model) -> ModelView:
         p95_ms=total.p95_ms,
         unit_share=share if of and model.unit != "request" else None,
         sentence=sentences.model_line(state, shown.sentence if shown else "", now_us),
-        needs=sentences.needs(state) or _down(engine, model, state) or _unspoken(engine, model),
+        needs=sentences.needs(state)
+        or _down(engine, model, state)
+        or _failing(model, state, total)
+        or _unspoken(engine, model),
         rollout=shown,
         arms=engine.traffic.view(model.name, names, now_us),
         versions=version_rows(engine, model),
@@ -110,9 +116,23 @@ def _down(engine: Engine, model: Model, state: ModelState) -> str:
     """The live version does not answer: the one thing that cannot wait."""
     live = next((one for one in model.versions if one.name == state.live), None)
     health = engine.health.version(model.name, live) if live is not None else None
-    if health is None or health.workers or health.state not in ("backoff", "unreachable"):
+    if health is None or health.workers:
+        return ""
+    # A worker that cannot load is "starting" most of the time: what counts is that it crashed.
+    if health.state not in ("backoff", "unreachable") and not health.restarts:
         return ""
     return f"{state.live}, which is live for {model.name}, does not answer: {health.detail}."
+
+
+def _failing(model: Model, state: ModelState, minute: ArmView) -> str:
+    """Most of what the model was asked in the last minute failed, whichever version answered."""
+    if minute.requests < FAILING_REQUESTS or minute.bad < FAILING_SHARE * minute.requests:
+        return ""
+    how = ", ".join(f"{n:,} {name}" for name, n in minute.by_status.items() if name != "ok")
+    return (
+        f"{minute.bad:,} of {minute.requests:,} requests to {model.name} failed in the last minute"
+        f" ({how}); {state.live} is live."
+    )
 
 
 def _unspoken(engine: Engine, model: Model) -> str:

@@ -16,6 +16,7 @@ from redpoll.catalog import Plan, Record
 from redpoll.errors import RedpollError, closest
 from redpoll.facts import Decision
 from redpoll.rollout.evidence_records import Reading
+from redpoll.rollout.figures import percent
 from redpoll.rollout.machine import enter
 from redpoll.rollout.machine_fold import decide
 from redpoll.rollout.machine_state import (
@@ -29,7 +30,7 @@ from redpoll.rollout.machine_state import (
     ModelState,
     RolloutState,
 )
-from redpoll.rollout.plan import check, percent
+from redpoll.rollout.plan import check
 from redpoll.stats.latency import LatencyReference
 
 NAMES = ("pause", "resume", "promote", "abort", "retry")

@@ -30,9 +30,9 @@ from redpoll.rollout.evidence_records import (
     gate_specs,
     plain,
 )
-from redpoll.rollout.gate import OK, Bucket, distinct
+from redpoll.rollout.gate import OK, Bucket, Ints, distinct
 from redpoll.rollout.gate_live import LiveGate, Split
-from redpoll.rollout.gate_sentence import gate_sentence, split_sentence
+from redpoll.rollout.gate_sentence import Latencies, gate_sentence, split_sentence
 from redpoll.stats.latency import BINS, LatencyReference, bins_of, quantile_us
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 ARMS = ("stable", "candidate")
-STATE = 1  # format of a checkpoint
+STATE = 2  # format of a checkpoint
 
 
 class Evidence:
@@ -72,7 +72,7 @@ class Evidence:
         self._gates = [LiveGate(gate, spec) for gate in spec.gates]
         self._split = Split(spec.unit)
         self._status = np.zeros((2, len(STATUSES)), dtype=np.int64)  # of each arm
-        self._bins = np.zeros((2, BINS), dtype=np.int64)  # of each arm's usable answers
+        self._bins: dict[float, Ints] = {}  # of each arm's usable answers [2, BINS], by weight
         self._by_weight: dict[float, int] = {}
         self._requests = 0
         self._weight = 0.0  # the newest
@@ -135,11 +135,12 @@ class Evidence:
         self._status += np.bincount(
             arm * len(STATUSES) + bucket.status, minlength=2 * len(STATUSES)
         ).reshape(2, -1)
-        bins = arm[usable] * BINS + bins_of(bucket.latency_us[usable])
-        self._bins += np.bincount(bins, minlength=2 * BINS).reshape(2, -1)
+        bins = arm * BINS + bins_of(bucket.latency_us)
         for weight in distinct(bucket.weight):
-            candidates = int(arm[bucket.weight == weight].sum())
-            self._by_weight[weight] = self._by_weight.get(weight, 0) + candidates
+            here = bucket.weight == weight
+            seen = np.bincount(bins[here & usable], minlength=2 * BINS).reshape(2, -1)
+            self._bins[weight] = self._bins.get(weight, 0) + seen
+            self._by_weight[weight] = self._by_weight.get(weight, 0) + int(arm[here].sum())
         self._requests += arm.size
         self._weight = float(bucket.weight[-1])
 
@@ -166,19 +167,24 @@ class Evidence:
         )
 
     def _arm(self, arm: int) -> ArmReading:
-        counts = self._status[arm].tolist()
+        counts, bins = self._status[arm].tolist(), self._all_bins()[arm]
         return ArmReading(
             arm=ARMS[arm],
             version=(self.spec.stable, self.spec.candidate)[arm],
             requests=sum(counts),
             bad=sum(counts) - counts[OK],
             by_status={name: n for name, n in zip(STATUSES, counts, strict=True) if n},
-            p50_us=quantile_us(self._bins[arm], 0.5),
-            p95_us=quantile_us(self._bins[arm], 0.95),
+            p50_us=quantile_us(bins, 0.5),
+            p95_us=quantile_us(bins, 0.95),
         )
+
+    def _all_bins(self) -> Ints:
+        """Latencies of each arm's usable answers, at all weights together: counts [2, BINS]."""
+        return sum(self._bins.values(), np.zeros((2, BINS), dtype=np.int64))
 
     def _gate(self, gate: LiveGate, stable: ArmReading, candidate: ArmReading) -> GateReading:
         fails, passes = gate.fails(), gate.passes()
+        latencies = Latencies(self._all_bins(), self._bins.get(self._weight))
         answer = "undecided"
         if fails.at is not None:
             answer = "fail"
@@ -190,7 +196,7 @@ class Evidence:
             answer=answer,
             log_evidence=fails.log_evidence,
             log_limit=fails.log_limit,
-            sentence=gate_sentence(gate, answer, stable, candidate, self._weight, self._bins[0]),
+            sentence=gate_sentence(gate, answer, stable, candidate, self._weight, latencies),
             pass_log_evidence=None if passes is None else passes.log_evidence,
             pass_log_limit=None if passes is None else passes.log_limit,
             failed_us=fails.at,
@@ -207,7 +213,7 @@ class Evidence:
                 "gates": [gate.state() for gate in self._gates],
                 "split": self._split.state(),
                 "status": self._status.tolist(),
-                "bins": self._bins.tolist(),
+                "bins": [(weight, bins.tolist()) for weight, bins in self._bins.items()],
                 "by_weight": list(self._by_weight.items()),
                 "requests": self._requests,
                 "weight": self._weight,
@@ -230,7 +236,7 @@ class Evidence:
             )
         self._split.restore(held["split"])
         self._status = np.array(held["status"], dtype=np.int64)
-        self._bins = np.array(held["bins"], dtype=np.int64)
+        self._bins = {weight: np.array(bins, dtype=np.int64) for weight, bins in held["bins"]}
         self._by_weight = dict(held["by_weight"])
         self._requests, self._weight = held["requests"], held["weight"]
         self._epoch, self._epoch_us, self._stale, epochs = held["epoch"]

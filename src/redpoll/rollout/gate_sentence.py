@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from redpoll.rollout.evidence_records import ArmReading, GateSpec
+from redpoll.rollout.figures import percent
 from redpoll.rollout.gate import (
     BAD_CANDIDATE,
     BAD_STABLE,
@@ -20,13 +22,25 @@ from redpoll.rollout.gate import (
     LatencyRule,
 )
 from redpoll.rollout.gate_live import LiveGate, Split
-from redpoll.stats.latency import EDGES_US, ENOUGH, SLOWEST
+from redpoll.stats.latency import EDGES_US, ENOUGH, SLOWEST, quantile_us
 from redpoll.stats.planning import growth, requests_needed
 from redpoll.stats.wealth import LATE_STAKE
 
 NB = "\u00a0"
 FORESEEABLE = 5_000_000  # requests; more than that is no help to anybody
+ENOUGH_STEP = 20  # usable answers of each arm at a weight, before they speak for it
 ENOUGH_BINS = 100  # usable answers of the stable; below, the reference speaks for it
+
+
+class Latencies(NamedTuple):
+    """Both arms' usable answers by latency, [2, BINS]: of the whole rollout, and at today's weight.
+
+    Only within one weight are the arms comparable: over several, the candidate's answers are mostly
+    of the last step, and the stable's of the first.
+    """
+
+    whole: Ints
+    step: Ints | None
 
 
 def rate(bad: int, requests: int) -> str:
@@ -73,14 +87,14 @@ def gate_sentence(
     stable: ArmReading,
     candidate: ArmReading,
     weight: float,
-    stable_bins: Ints,
+    latencies: Latencies,
 ) -> str:
-    """The sentence of a gate. ``weight``: the candidate's, now; ``stable_bins``: latencies, [BINS]."""
+    """The sentence of a gate. ``weight``: the candidate's, now."""
     if not candidate.requests:
         return f"Undecided, no request of {candidate.version} is counted yet."
     if gate.spec.metric == "error_rate":
         return _errors(gate, answer, stable, candidate, weight)
-    return _latency(gate, answer, stable, candidate, weight, stable_bins)
+    return _latency(gate, answer, stable, candidate, weight, latencies)
 
 
 def _errors(
@@ -122,42 +136,51 @@ def _latency(
     stable: ArmReading,
     candidate: ArmReading,
     weight: float,
-    stable_bins: Ints,
+    latencies: Latencies,
 ) -> str:
     if gate.rule is None:
         seen = int(gate.gathered.sum())
         return f"Undecided: the first {ENOUGH} requests of {stable.version} set the scale, {seen} so far."
-    said = _speeds(stable, candidate)
+    ratio = gate.spec.margin_ratio or 1.0
+    said, shown = _speeds(stable, candidate, weight, latencies, ratio)
     slower = f"more than {allowed(gate.spec)}" if gate.spec.has_margin else "slower"
     if answer == "fail":
-        return f"{candidate.version} is {slower} than {stable.version}: {said}."
+        late = "" if shown else " It was so for a part of the time only, which decided."
+        return f"{candidate.version} is {slower} than {stable.version}: {said}.{late}"
     if answer == "pass":
         return f"{candidate.version} is at most {allowed(gate.spec)} than {stable.version}: {said}."
     if not gate.spec.has_margin:
         return f"Undecided: {said}."
     needed = None
     if isinstance(gate.rule, LatencyRule):
-        needed = _to_pass(gate, weight, _latency_classes(gate.rule, weight, stable_bins))
+        needed = _to_pass(gate, weight, _latency_classes(gate.rule, weight, latencies.whole[0]))
     return _undecided(said, needed, gate.spec)
 
 
-def _speeds(stable: ArmReading, candidate: ArmReading) -> str:
-    parts = []
-    if candidate.p50_us is not None and stable.p50_us is not None:
-        parts.append(
-            f"half of {candidate.version}'s answers took over {milliseconds(candidate.p50_us)},"
-            f" {stable.version}'s {milliseconds(stable.p50_us)}"
-        )
-    if candidate.p95_us is not None and stable.p95_us is not None:
-        parts.append(
-            f"1 in 20 over {milliseconds(candidate.p95_us)} against {milliseconds(stable.p95_us)}"
-        )
+def _speeds(
+    stable: ArmReading, candidate: ArmReading, weight: float, latencies: Latencies, ratio: float
+) -> tuple[str, bool]:
+    """Median and 95th percentile of both arms in words, and whether the candidate's show ``ratio``."""
+    bins, where = latencies.whole, ""
+    step = latencies.step
+    if step is not None and step[1].sum() < bins[1].sum() and step.sum(axis=1).min() >= ENOUGH_STEP:
+        bins, where = step, f"at {percent(weight)} "
+    parts, shown = [], bool(candidate.bad)
+    halves = [quantile_us(bins[arm], 0.5) for arm in (0, 1)]
+    tails = [quantile_us(bins[arm], 0.95) for arm in (0, 1)]
+    if halves[0] is not None and halves[1] is not None and tails[0] and tails[1]:
+        shown |= halves[1] > ratio * halves[0] or tails[1] > ratio * tails[0]
+        parts = [
+            f"{where}half of {candidate.version}'s answers took over {milliseconds(halves[1])},"
+            f" {stable.version}'s {milliseconds(halves[0])}",
+            f"1 in 20 over {milliseconds(tails[1])} against {milliseconds(tails[0])}",
+        ]
     if candidate.bad or not parts:
         parts.append(
             f"{candidate.bad:,} of {candidate.requests:,} requests had no usable answer against"
             f" {stable.bad:,} of {stable.requests:,}"
         )
-    return "; ".join(parts)
+    return "; ".join(parts), shown
 
 
 def _undecided(said: str, needed: float | None, spec: GateSpec) -> str:

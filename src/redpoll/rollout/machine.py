@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from redpoll.rollout.evidence_records import GateReading, Reading
+from redpoll.rollout.evidence_records import ArmReading, GateReading, Reading
+from redpoll.rollout.figures import duration, percent
 from redpoll.rollout.machine_fold import decide
 from redpoll.rollout.machine_state import (
     CHANGED,
@@ -25,7 +26,7 @@ from redpoll.rollout.machine_state import (
     ModelState,
     RolloutState,
 )
-from redpoll.rollout.plan import duration, percent, weight_of
+from redpoll.rollout.plan import weight_of
 from redpoll.views import amount
 
 RESTART_BUDGET = 20  # crashes of the candidate since it began (or was resumed) that pause
@@ -33,6 +34,7 @@ RESTART_BUDGET = 20  # crashes of the candidate since it began (or was resumed) 
 # rollouts (Ville), and what passes it is worth a look long before it fails a gate.
 QUIET_EVIDENCE = 2.0
 LOST_QUIET_US = 10_000_000  # without a loss, before a rollout that was paused for losses goes on
+ILL_SHARE = 0.2  # of an arm's requests failing is no good state, whatever the other does
 LOAD_GRACE_S = 5.0  # on top of `load`: the time in which control hears of it
 
 
@@ -114,7 +116,18 @@ def seen(rollout: RolloutState, reading: Reading | None) -> str:
         and gate.evidence > QUIET_EVIDENCE
         and gate.metric not in rollout.waived
     ]
-    return f"no gate failed yet ({', '.join(speaking)})" if speaking else "no harm seen"
+    if speaking:
+        return f"no gate failed yet ({', '.join(speaking)})"
+    arms = () if reading is None else (reading.candidate, reading.stable)
+    if arms and all(ill(arm) for arm in arms):
+        told = ", ".join(f"{arm.version} {arm.bad:,} of {arm.requests:,}" for arm in arms)
+        return f"no gate failed yet (both fail: {told})"
+    return "no harm seen"
+
+
+def ill(arm: ArmReading) -> bool:
+    """A fifth of its requests or more fail: to be no worse than that is no good news."""
+    return arm.requests > 0 and arm.bad >= ILL_SHARE * arm.requests
 
 
 def due(rollout: RolloutState, reading: Reading | None) -> bool:

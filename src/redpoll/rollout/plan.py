@@ -6,6 +6,7 @@ from redpoll.catalog import Plan
 from redpoll.errors import RedpollError
 from redpoll.rollout.evidence import Evidence
 from redpoll.rollout.evidence_records import EvidenceSpec, gate_specs
+from redpoll.rollout.figures import percent
 from redpoll.rollout.machine_state import RolloutState
 
 
@@ -52,22 +53,6 @@ def length(plan: Plan, requests_per_second: float) -> float:
         wanted = plan.min_requests / weight_of(plan, index)
         total += max(wanted, (step.pause_s or 0.0) * requests_per_second)
     return total
-
-
-def percent(fraction: float) -> str:
-    """``10 %`` as people write it: ``10%``, ``0.5%``, ``100%``."""
-    return f"{fraction * 100:.3g}%"
-
-
-def duration(seconds: float) -> str:
-    """A duration in words: ``40 s``, ``12 min``, ``3 h``, ``2 days``."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    if seconds < 5940:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 172800:
-        return f"{seconds / 3600:.0f} h"
-    return f"{seconds / 86400:.0f} days"
 
 
 def spec_of(rollout: RolloutState) -> EvidenceSpec:

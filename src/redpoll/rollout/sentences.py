@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from redpoll.catalog import Record
 from redpoll.rollout.evidence_records import Reading
+from redpoll.rollout.figures import duration, percent
 from redpoll.rollout.machine import LOAD_GRACE_S, failing, seen, step_requests
 from redpoll.rollout.machine_state import (
     CHANGED,
@@ -20,7 +21,7 @@ from redpoll.rollout.machine_state import (
     ModelState,
     RolloutState,
 )
-from redpoll.rollout.plan import duration, percent, weight_of
+from redpoll.rollout.plan import weight_of
 
 SILENT_S = 30.0  # this long without a candidate request, and the sentence says so
 

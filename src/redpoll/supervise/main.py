@@ -37,6 +37,7 @@ log = logging.getLogger("redpoll.supervise")
 STOP_S = 10.0  # for control and sealer to end in order
 PATIENCE_S = 3.0  # for the ports of a killed server to become free
 READY_S = 60.0
+READY_EVERY_S = 0.1
 ORDER = ("control", "gateway", "sealer")
 
 
@@ -228,7 +229,7 @@ class Supervisor:
             await asyncio.sleep(1.0)
 
     async def _announce(self) -> None:
-        """Say once that gateway and control answer."""
+        """Say once that gateway and control answer, and once that every live version does."""
         data, control = self._addresses
         end = self._loop.time() + READY_S
         waiting = {"the gateway": (data, "/readyz"), "control": (control, "/healthz")}
@@ -240,7 +241,17 @@ class Supervisor:
                 log.error("%s did not answer within %g s", " and ".join(waiting), READY_S)
                 end = float("inf")
             await asyncio.sleep(0.05 if waiting else 0)
-        sentence = f"redpoll is ready: data http://{data}, console http://{control}"
+        self._say(f"redpoll is up: data http://{data}, console http://{control}")
+        end = self._loop.time() + READY_S
+        while not await _answers(data, "/v2/health/ready"):
+            if self._loop.time() > end:
+                log.error("not every live version answers yet; `redpoll status` says which and why")
+                end = float("inf")
+            await asyncio.sleep(READY_EVERY_S)
+        self._say("redpoll is ready: every live version answers")
+
+    def _say(self, sentence: str) -> None:
+        """A line for whoever started it."""
         if self._config.server.log_format == "json":
             log.info("%s", sentence)
         else:

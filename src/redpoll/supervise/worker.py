@@ -183,6 +183,7 @@ class Worker:
         healthy_s = self._loop.time() - self._ready_s if self._ready_s else 0.0
         delay_s = self._backoff.died(healthy_s)
         self.restarts += 1
+        self._last_exit = why
         self._timer = self._loop.call_later(delay_s, self.start)
         self._set("backoff", why)
         self._tell(self, "crash", why)
