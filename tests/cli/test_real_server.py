@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +102,9 @@ def story(folder: Path, command: Command) -> Iterator[dict[str, Done]]:
                         number += 1
         told["watched"] = command("rollout", "watch", "echo", "--until", "done", "--timeout", "30s")
         told["sent"] = command("outcome", "send", str(outcomes), "--json")
+        told["piped"] = _in_a_shell(
+            folder, "outcome", "send", "-", "--json", stdin=outcomes.read_text().splitlines()[0]
+        )
         told["added"] = _in_a_shell(
             folder, "version", "add", "echo", "v3", "python:echo:load", "workers=2"
         )
@@ -119,11 +123,12 @@ def command_state(command: Command) -> str:
     return str(json.loads(command("rollout", "show", "echo", "--json").out)["state"])
 
 
-def _in_a_shell(folder: Path, *arguments: str) -> Done:
+def _in_a_shell(folder: Path, *arguments: str, stdin: str | None = None) -> Done:
     done = subprocess.run(
         [sys.executable, "-m", "redpoll", *arguments],
         cwd=folder,
         env=environment(),
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=120,
@@ -158,6 +163,9 @@ def test_a_prediction_is_asked_by_hand(story) -> None:
 def test_a_rollout_is_started_watched_and_undone(story) -> None:
     """0 for promoted; afterwards v1 is live again."""
     assert story["started"].code == 0, story["started"].err
+    assert re.search(
+        r"next: \S*redpoll rollout watch echo-1 .* -c \S+redpoll.toml", story["started"].err
+    )
     assert story["watched"].code == 0, story["watched"].err
     assert "promote by redpoll" in story["watched"].out
     assert story["undone"].code == 0, story["undone"].err
@@ -169,6 +177,7 @@ def test_outcomes_of_a_file_arrive(story, command: Command, folder: Path) -> Non
     """Every line, once it is asked of the log."""
     lines = len((folder / "outcomes.ndjson").read_text().splitlines())
     assert json.loads(story["sent"].out)["accepted"] == lines
+    assert json.loads(story["piped"].out)["accepted"] == 1, "a line of the same file once more"
     sql = "SELECT count(DISTINCT outcome_id) AS n FROM outcome WHERE value = 1"
     found = command("log", "query", sql, "--json")
     assert json.loads(found.out) == [{"n": lines}]

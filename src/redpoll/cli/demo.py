@@ -12,6 +12,7 @@ import click
 from redpoll.cli.errors import FAILED, OK
 from redpoll.cli.face import Face, with_face
 from redpoll.cli.groups import OneOf
+from redpoll.cli.output import program
 
 TERMINATED = "SIGTERM"
 
@@ -48,6 +49,7 @@ def demo(
         keep_serving=keep_serving,
         folder=folder,
         requests_per_second=rate or REQUESTS_PER_SECOND,
+        program=program(),
     )
     # Ended from outside, it takes its server along, in order.
     before = signal.signal(signal.SIGTERM, _terminated)

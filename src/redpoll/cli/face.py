@@ -32,7 +32,10 @@ class Face:
     def __init__(
         self, as_json: bool, server: str | None, config: str | None, data_dir: str | None
     ) -> None:
-        self.out = Out(as_json)
+        named = {"--server": server, "-c": config, "--data-dir": data_dir}
+        self.out = Out(
+            as_json, [word for key, said in named.items() if said for word in (key, said)]
+        )
         self._server = server or os.environ.get("REDPOLL_SERVER") or None
         self._config = config
         self._data_dir = data_dir

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,8 +25,9 @@ SCHEMA = 1
 class Out:
     """The two streams of one command."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, asked: Sequence[str] = ()) -> None:
         self.as_json = as_json
+        self._asked = asked  # the options that said which server or folder is meant
 
     @property
     def live(self) -> bool:
@@ -45,7 +49,22 @@ class Out:
     def suggest(self, command: str) -> None:
         """Say which command would come next."""
         if not self.as_json:
-            print(f"next: {command}", file=sys.stderr, flush=True)
+            print(f"next: {self._as_asked(command)}", file=sys.stderr, flush=True)
+
+    def _as_asked(self, command: str) -> str:
+        """The command as it works here: by the name that this one has, about the same server."""
+        words, gap, comment = command.partition("   #")
+        if self._asked and " -c " not in words and not words.startswith("redpoll apply "):
+            words = f"{words} {shlex.join(self._asked)}"
+        return words.replace("redpoll ", f"{program()} ", 1) + gap + comment
+
+
+def program() -> str:
+    """What to type for ``redpoll``: as it was called, where the shell would not find it."""
+    called = sys.argv[0]
+    if Path(called).name != "redpoll" or shutil.which("redpoll"):
+        return "redpoll"
+    return shlex.quote(called)
 
 
 def dumps(document: Any) -> str:

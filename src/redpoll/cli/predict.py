@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +75,17 @@ def send(
     mapping: str | None,
     url: str | None,
 ) -> int:
-    """Send the outcomes of FILE (NDJSON, CSV or Parquet).
+    """Send the outcomes of FILE (NDJSON, CSV or Parquet; - is NDJSON on stdin).
 
     Safe to repeat: a line's id follows from the file, and duplicates are settled. Exit code 1 when
     a line was refused.
     """
-    if not Path(file).is_file():
+    if file != "-" and not Path(file).is_file():
         raise click.UsageError(f"there is no file {file}")
     fixed = {key: value for key, value in (("model", model), ("name", name)) if value}
     columns = dict(_pair(pair) for pair in mapping.split(",")) if mapping else {}
-    with face.client(url) as client:
-        receipt = client.outcomes(file, columns=columns, fixed=fixed)
+    with face.client(url) as client, _kept(file) as lines:
+        receipt = client.outcomes(lines, columns=columns, fixed=fixed)
     for refused in receipt.errors:
         face.out.say(f"line {refused.line}: {refused.message} [{refused.code}]")
     document = {
@@ -91,6 +95,19 @@ def send(
     }
     face.out.result(document, f"{receipt.accepted} accepted, {receipt.rejected} rejected")
     return FAILED if receipt.rejected else OK
+
+
+@contextlib.contextmanager
+def _kept(file: str) -> Iterator[str]:
+    """The file's path; of stdin a copy, so that its lines have the ids that a file's would."""
+    if file != "-":
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "stdin.ndjson"
+        with copy.open("wb") as target:
+            shutil.copyfileobj(sys.stdin.buffer, target)
+        yield str(copy)
 
 
 def _rows(given: str) -> Any:

@@ -30,7 +30,7 @@ def status(face: Face, watch: bool) -> None:
         face.out.suggest(f"redpoll serve -c {face.config_path}   # nothing runs here now")
         return
     if not overview["models"]:
-        face.out.suggest("redpoll apply redpoll.toml")
+        face.out.suggest(f"redpoll apply {face.config_path}")
     for model in overview["models"]:
         rollout = model.get("rollout")
         if rollout and rollout["state"] in ("pending", "running", "paused"):

@@ -102,7 +102,9 @@ def _steps(node: Node, most: float) -> tuple[Step, ...]:
         elif share > most:
             step.wrong("weight", f"{share:.6g} is above max_weight, which is {most:.6g}")
         elif 0 < share <= highest:
-            step.wrong("weight", f"weights must grow, and {share:.6g} follows {highest:.6g}")
+            step.wrong(
+                "weight", f"weights must grow, and {share * 100:.6g}% follows {highest * 100:.6g}%"
+            )
         highest = max(highest, share)
         steps.append(Step(weight=share, pause_s=step.get("pause", _pause, _NO_PAUSE)))
     return tuple(steps)

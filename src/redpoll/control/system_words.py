@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from redpoll.rollout.plan import duration
+from redpoll.rollout.figures import duration
 from redpoll.views import CountView, ProcessView
 
 OLD_S = 10.0  # evidence older than that

@@ -35,6 +35,7 @@ class Options:
     keep_serving: bool = False
     folder: Path | None = None
     requests_per_second: float = REQUESTS_PER_SECOND
+    program: str = "redpoll"  # as whoever watches would type it
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _serve(
     as_they_must = len(endings) == len(programme(options.act)) and all(
         ending.as_it_must for ending in endings
     )
-    _explore(narrator, server.folder)
+    _explore(narrator, server.folder, options.program)
     return Story(
         ok=as_they_must and clean,
         folder=str(server.folder),
@@ -177,7 +178,7 @@ def _signal(asked: KeyboardInterrupt) -> str:
     return str(asked.args[0]) if asked.args else "Ctrl-C"
 
 
-def _explore(narrator: Narrator, folder: Path) -> None:
+def _explore(narrator: Narrator, folder: Path, redpoll: str) -> None:
     config = shlex.quote(str(folder / "redpoll.toml"))
     narrator.say("The journal is left to explore:")
     sql = (
@@ -185,9 +186,9 @@ def _explore(narrator: Narrator, folder: Path) -> None:
         "round(quantile_cont(latency_us, .95) / 1000, 1) AS p95_ms "
         "FROM answer GROUP BY ALL ORDER BY ALL"
     )
-    narrator.more(f'redpoll log query -c {config} "{sql}"')
-    narrator.more(f"redpoll rollout history income -c {config}")
-    narrator.more(f"redpoll serve -c {config}   # the same again, with its console")
+    narrator.more(f'{redpoll} log query -c {config} "{sql}"')
+    narrator.more(f"{redpoll} rollout history income -c {config}")
+    narrator.more(f"{redpoll} serve -c {config}   # the same again, with its console")
 
 
 def make_folder(folder: Path | None) -> Path:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ACTIVE = ("pending", "running", "paused")
 STATES = (*ACTIVE, "promoted", "rolled_back", "aborted", "superseded")
 RECENT_S = 12 * 3600  # a rollback stays in *Now*'s first sentence for a night
+DONE_S = 60  # that a page says what was done on it
 NEWEST = 6
 
 
@@ -212,10 +213,17 @@ def model(control: Control, name: str, asked: Asked) -> Page:
             if v["name"] not in (view.live, view.candidate) and v["state"] != "retired"
         ],
         "operator": asked.operator,
-        "done": next((d for d in decisions if d.decision_id == asked.query.get("done")), None),
+        "done": done_of(decisions, asked),
     }
     rows = [decision_data(d) for d in decisions]
     return Page("model.html", context, {"model": view, "decisions": decisions}, rows)
+
+
+def done_of(decisions: Sequence[DecisionView], asked: Asked) -> DecisionView | None:
+    """What whoever comes from a form has just done; an old address says it no more."""
+    wanted, since_us = asked.query.get("done"), asked.now_us - DONE_S * words.SECOND_US
+    just = (d for d in decisions if d.decision_id == wanted and d.time_us >= since_us)
+    return next(just, None)
 
 
 def decision_data(decision: DecisionView) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 from redpoll.errors import RedpollError
 from redpoll.views import DecisionView, EvidencePoint, GateView, Overview, RolloutView, StepView
 from redpoll.web import charts, failing, words
-from redpoll.web.pages import ACTIVE, Asked, Page, decision_data, frame
+from redpoll.web.pages import ACTIVE, Asked, Page, decision_data, done_of, frame
 
 if TYPE_CHECKING:
     from redpoll.control.service import Control
@@ -56,7 +56,7 @@ def rollout(control: Control, name: str, asked: Asked) -> Page:
         "decisions": decisions,
         "frozen": frozen,
         "last": decisions[0] if decisions else None,
-        "done": next((d for d in decisions if d.decision_id == asked.query.get("done")), None),
+        "done": done_of(decisions, asked),
         "newer": _newer(overview, view),
         "buttons": [] if frozen else words.buttons(view, _per_second(control, view)),
     }
