@@ -88,9 +88,14 @@ def test_this_machine_alone_needs_no_tokens(address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["0.0.0.0:8080", "[::]:8080", "10.0.0.7:1", "example.org:80", ":80"]
 )
-def test_listening_beyond_it_wants_tokens(address: str) -> None:
-    """RP-001, and what to set."""
+def test_listening_beyond_it_wants_tokens(address: str, tmp_path: Path) -> None:
+    """RP-001, and what to set; a file without a token lets nobody in, and is none."""
     with pytest.raises(RedpollError, match="tokens_file") as caught:
         check_reach({"server.data": address}, None)
     assert caught.value.code == "RP-001"
-    check_reach({"server.data": address}, "/etc/tokens")
+    file = tmp_path / "tokens"
+    file.write_text("# none yet\n")
+    with pytest.raises(RedpollError, match="token create --scope operate"):
+        check_reach({"server.data": address}, str(file))
+    file.write_text(make("anna", ("operate",))[1] + "\n")
+    check_reach({"server.data": address}, str(file))

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpoll.backends.start import environment, interpreter
-from redpoll.catalog import Model, Server, Tensor, Version
+from redpoll.catalog import Model, Tensor, Version
 from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir
 from redpoll.host.process import private_folder
+from redpoll.host.tokens import check_reach
 from redpoll.routes import Route, Table, Target
 from redpoll.supervise import sockets
 from redpoll.supervise.backoff import Backoff
@@ -175,11 +176,13 @@ def test_a_port_that_is_taken_is_named_with_what_to_do() -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "10.1.2.3:80", "[::]:80", "example.org:80"])
 def test_nothing_is_heard_beyond_loopback_without_tokens(address: str) -> None:
     """Whichever of the two addresses it is."""
-    for server in (Server(data=address), Server(control=address)):
+    for addresses in (
+        {"server.data": address, "server.control": "[::1]:81"},
+        {"server.data": "localhost:80", "server.control": address},
+    ):
         with pytest.raises(RedpollError, match="tokens"):
-            sockets.check_reach(server)
-    sockets.check_reach(Server(data=address, tokens_file="/etc/tokens"))
-    sockets.check_reach(Server(data="localhost:80", control="[::1]:81"))
+            check_reach(addresses, None)
+    check_reach({"server.data": "localhost:80", "server.control": "[::1]:81"}, None)
 
 
 def test_ipv6_addresses_are_written_in_brackets() -> None:

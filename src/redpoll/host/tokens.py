@@ -121,15 +121,23 @@ def make(
 
 def check_reach(addresses: dict[str, str], tokens_file: str | None) -> None:
     """Refuse to listen beyond loopback without tokens (RP-001). ``addresses``: setting -> address."""
-    if tokens_file is not None:
-        return
     for setting, address in addresses.items():
-        if not loopback(address.rpartition(":")[0].strip("[]")):
-            raise RedpollError(
-                "RP-001",
-                f"{setting} = {address!r} can be reached from other machines, and no tokens are "
-                "configured; set server.tokens_file, or listen on 127.0.0.1.",
+        if loopback(address.rpartition(":")[0].strip("[]")):
+            continue
+        if tokens_file is None:
+            why = "no tokens are configured; set server.tokens_file"
+        elif not read(Path(tokens_file)):
+            why = (
+                f"{tokens_file} holds no token, so that nobody could get in; make one: `redpoll "
+                "token create --scope operate --name NAME`"
             )
+        else:
+            continue
+        raise RedpollError(
+            "RP-001",
+            f"{setting} = {address!r} can be reached from other machines, and {why}, or listen on "
+            "127.0.0.1.",
+        )
 
 
 def loopback(host: str) -> bool:

@@ -23,6 +23,7 @@ from redpoll.host import lifeline, lock, logs, reserve
 from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir, replace
 from redpoll.host.process import alive, left_behind
+from redpoll.host.tokens import check_reach
 from redpoll.journal.files import GroupSync, Journal
 from redpoll.store.known import kept_in
 from redpoll.supervise import sockets
@@ -51,7 +52,7 @@ def serve(config: Config | Path | str) -> int:
         config = configuration.load(config, stored=_kept_in)
     server = config.server
     logs.setup(server.log_level, server.log_format, "serve")
-    sockets.check_reach(server)
+    check_reach({"server.data": server.data, "server.control": server.control}, server.tokens_file)
     data = _folder(config)
     with lock.acquire(data.lock), contextlib.ExitStack() as stack:
         sweep(data)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import time
 
-from redpoll.catalog import Server
 from redpoll.errors import RedpollError
 
 BACKLOG = 4096
@@ -66,21 +64,3 @@ def name(sock: socket.socket) -> str:
     """Where a socket really listens: ``host:port``, IPv6 in brackets."""
     host, port = sock.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def check_reach(server: Server) -> None:
-    """Refuse to listen beyond loopback without tokens (RP-001)."""
-    if server.tokens_file is not None:
-        return
-    for key, address in (("data", server.data), ("control", server.control)):
-        host, _ = split(address)
-        try:
-            inside = host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            inside = False
-        if not inside:
-            raise RedpollError(
-                "RP-001",
-                f"server.{key} = {address!r} can be reached from other machines, and no tokens "
-                "are configured; set server.tokens_file, or listen on 127.0.0.1",
-            )
