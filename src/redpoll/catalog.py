@@ -192,6 +192,15 @@ class ModelLimits(Record, frozen=True, kw_only=True):
     queue: int = 256
 
 
+class Capture(Record, frozen=True, kw_only=True):
+    """What the journal keeps of a model's bodies, and for how long (``models.<m>.capture``)."""
+
+    share: float = 1.0  # of the requests whose bodies, and those of their answers, are kept
+    max_body_bytes: int | None = None  # longer ones are cut; None: the data plane's own bound
+    max_disk_bytes: int | None = None  # of the model's sealed facts; None: no bound
+    keep_s: float = 90 * 86400.0  # sealed requests, answers and outcomes
+
+
 class Model(Record, frozen=True, kw_only=True):
     """A named prediction task. ``live`` is what the file wants, not what is live."""
 
@@ -209,6 +218,7 @@ class Model(Record, frozen=True, kw_only=True):
     versions: tuple[Version, ...] = ()
     outcomes: tuple[OutcomeSpec, ...] = ()
     rollout: Plan = Plan()
+    capture: Capture = Capture()
 
     def declaration(self) -> str:
         """A digest, 8 hexadecimal digits, of what requests and answers look like to a worker."""

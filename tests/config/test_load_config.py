@@ -9,6 +9,7 @@ import pytest
 from redpoll.catalog import (
     DEFAULT_GATES,
     DEFAULT_STEPS,
+    Capture,
     Gate,
     Limits,
     ModelLimits,
@@ -43,6 +44,7 @@ inputs = {age = "int", plan = "category", note = "text"}
 tensor = {name = "input-0", columns = ["age", "plan"]}
 output = {name = "churn", type = "binary", score = "probability", positive = 1}
 redact = ["note", "probability"]
+capture = {share = 0.25, max_body_bytes = "64KiB", max_disk_bytes = "20GiB", keep = "30d"}
 limits = {in_flight = 3, queue = 0}
 [models.churn.versions]
 v0 = "http://127.0.0.1:9000/v2/models/churn"
@@ -131,6 +133,9 @@ def test_every_accepted_setting_reaches_its_record() -> None:
     assert model.output == Output(name="churn", type="binary", score="probability", positive=1)
     assert model.redact == ("note", "probability")
     assert model.limits == ModelLimits(in_flight=3, queue=0)
+    assert model.capture == Capture(
+        share=0.25, max_body_bytes=65536, max_disk_bytes=20 * 2**30, keep_s=30 * 86400.0
+    )
     assert [version.name for version in model.versions] == ["v0", "1.10", "v1"]
     assert [version.kind for version in model.versions] == ["http", "http", "python"]
     v1 = model.versions[2]

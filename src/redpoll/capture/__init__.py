@@ -14,6 +14,7 @@ from msgspec import structs
 
 from redpoll.capture import bodies
 from redpoll.capture.bodies import (
+    CUT,
     NONE,
     OIP_ANSWER,
     OIP_BINARY_ANSWER,
@@ -29,6 +30,7 @@ from redpoll.catalog import Tensor
 from redpoll.facts import Answer, Entry, Fact, Request
 
 __all__ = [
+    "CUT",
     "NONE",
     "OIP_ANSWER",
     "OIP_BINARY_ANSWER",

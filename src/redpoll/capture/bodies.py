@@ -21,6 +21,7 @@ OIP_ANSWER = 3  # an OIP V2 inference answer, JSON
 TEXT = 4  # an error's text
 OIP_BINARY_REQUEST = 5  # the same with binary tensors: see redpoll.tensors.binary.framed
 OIP_BINARY_ANSWER = 6
+CUT = 7  # the beginning of a request's body of any kind
 
 TEXT_BYTES_MAX = 64 * 1024  # of an error's text that are kept
 
@@ -44,6 +45,8 @@ def request(raw: bytes, raw_format: int, matrix: Tensor | None) -> RequestColumn
             found, rows, number = columns.of_request(raw, matrix)
         elif raw_format == ROWS_REQUEST:
             found, rows, number = _rows(raw)
+        elif raw_format == CUT:
+            return 0, "", None, raw, "application/octet-stream; cut"
         elif raw_format == OIP_BINARY_REQUEST:
             return _binary_request(raw, matrix)
         else:

@@ -115,6 +115,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             "Attributes kept for analysis and never sent to a model.",
         ),
         "redact": Setting("array of columns", "[]", "Columns that never reach the journal."),
+        "capture": Setting("table", "", "What the journal keeps of bodies, and for how long."),
         "limits": Setting("table", "", "Bounds of this model."),
         "versions": Setting("table", "", "One entry a version; a string is its backend."),
         "outcomes": Setting(
@@ -125,6 +126,25 @@ SECTIONS: dict[str, dict[str, Setting]] = {
     "models.*.limits": {
         "in_flight": Setting("integer", "256", "Requests being answered at once."),
         "queue": Setting("integer", "256", "Requests that wait for a place; past it 503."),
+    },
+    "models.*.capture": {
+        "share": Setting(
+            "share",
+            "1.0",
+            "Of the requests whose bodies are kept, with those of their answers; every request is "
+            "a fact all the same.",
+        ),
+        "max_body_bytes": Setting(
+            "size", "none", "A longer body of a request is cut, of an answer left out."
+        ),
+        "max_disk_bytes": Setting(
+            "size",
+            "none",
+            "Of the model's sealed requests, answers and outcomes: past it the oldest hours go.",
+        ),
+        "keep": Setting(
+            "duration", '"90d"', "Older sealed requests, answers and outcomes are removed."
+        ),
     },
     "models.*.output": {
         "name": Setting("name", "required", "The output's column."),
@@ -245,7 +265,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
 LATER: dict[str, tuple[str, ...]] = {
     "": ("include", "alerts"),
     "server": ("metrics", "gateways", "tls"),
-    "models.*": ("request_id_from", "capture", "automation"),
+    "models.*": ("request_id_from", "automation"),
     "models.*.versions.*": ("host", "headers_env", "ca_file"),
     "models.*.rollout": ("match", "ask_timeout", "deadline", "on_deadline"),
     "models.*.rollout.gates[]": ("slices",),

@@ -8,6 +8,7 @@ from redpoll.catalog import (
     INPUT_TYPES,
     MODEL_NAME,
     OUTPUT_TYPES,
+    Capture,
     Model,
     ModelLimits,
     OutcomeSpec,
@@ -27,6 +28,8 @@ from redpoll.config.values import (
     duration,
     field_name,
     integer,
+    share,
+    size,
     some_time,
     source,
     text,
@@ -81,10 +84,20 @@ def _model(node: Node, name: str, folder: str) -> Model:
         versions=versions,
         outcomes=_outcomes(node),
         rollout=read_plan(node.child("rollout", ROLLOUT), Plan()),
+        capture=_capture(node.child("capture", "models.*.capture")),
     )
     _check_unit(node, model)
     _check_columns(node, model)
     return model
+
+
+def _capture(node: Node) -> Capture:
+    return Capture(
+        share=node.get("share", share, 1.0),
+        max_body_bytes=node.get("max_body_bytes", size(1, 2**40), 0) or None,
+        max_disk_bytes=node.get("max_disk_bytes", size(2**20, 2**60), 0) or None,
+        keep_s=node.get("keep", some_time, Capture().keep_s),
+    )
 
 
 def _live(node: Node, versions: tuple[Version, ...]) -> str | None:

@@ -148,6 +148,17 @@ def weight(value: object) -> float:
     return amount
 
 
+def share(value: object) -> float:
+    """A share in [0, 1] from ``"10%"`` or a number: here 1.0 is all, and 0 nothing."""
+    found = _PERCENT.match(value) if isinstance(value, str) else None
+    if isinstance(value, str) and not found:
+        raise Wrong(f'{show(value)} is no share; write "10%" or 0.1')
+    amount = float(found[1]) / 100 if found else number(value)
+    if not 0 <= amount <= 1:
+        raise Wrong(f'{show(value)} is out of bounds; a share goes from "0%" to "100%"')
+    return amount
+
+
 def address(value: object) -> str:
     """``host:port`` with a port from 0 (a free one) to 65535; IPv6 in brackets."""
     found = _ADDRESS.match(value) if isinstance(value, str) else None

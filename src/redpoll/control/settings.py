@@ -38,6 +38,7 @@ _MODEL = (
     "groups",
     "redact",
     "limits",
+    "capture",
     "outcomes",
     "rollout",
 )

@@ -119,6 +119,7 @@ class Call(Ask):
     state = TAKEN
     rows = 0
     noted = True  # the journal has the request, or will have it
+    kept = True  # the journal has, or will have, its body and its answer's
     has_id = False  # the body itself carries the request's id
     pid = b""  # the prediction's id
     own_id: str | None = None  # the request's id, where its client gave one

@@ -51,7 +51,7 @@ class Ticket:
             None,
             None,
             "full",
-            1.0,
+            served.route.model.capture.share,
             head.trace_id,
         )
         self.tail = encode_fact(Request("", "", 0, *self.facts))[_BEFORE_TAIL:]

@@ -161,11 +161,14 @@ class Gateway:
             self.reject(call, error)
             return
         request = Request(call.prediction_id, call.request_id, call.rows, *ticket.facts)
-        body = call.body if ticket.raw_format else b""
+        raw_format = ticket.raw_format
+        body = call.body if raw_format else b""
+        if served.keeping is not None:
+            request, body, raw_format = served.keeping.request(call, request, body, raw_format)
         if call.rows == 0:
-            noted = self.recorder.note(call, served.name, request, body, ticket.raw_format)
+            noted = self.recorder.note(call, served.name, request, body, raw_format)
         else:
-            noted = self.recorder.ask(call, served.name, request, body, ticket.raw_format)
+            noted = self.recorder.ask(call, served.name, request, body, raw_format)
         if not noted:
             self.turn_away(call, self.recorder.error or overload(call.model), served.name)
             return
@@ -218,6 +221,8 @@ class Gateway:
         tally = served.tally
         now_ns = monotonic_ns()
         took_ns = now_ns - call.arrived_ns
+        if served.keeping is not None:
+            verdict = served.keeping.answer(call, verdict)
         status = verdict.status
         if state == FLYING:
             lane.flying -= 1

@@ -13,6 +13,7 @@ from redpoll.capture import OIP_ANSWER
 from redpoll.catalog import Model
 from redpoll.errors import RedpollError
 from redpoll.facts import ARMS, CODES, Answer
+from redpoll.gateway.keeping import keeping_of
 from redpoll.host.counters import Cell, Counters
 from redpoll.host.tick import Inbox
 from redpoll.journal.frames import encode_fact, label
@@ -169,11 +170,12 @@ class Served:
         # Whether values of OIP tensors must be looked at, beyond being read.
         self.looks_inside = bool(model.inputs or self.also or model.redact or names)
         # Whether route and headers alone decide where a request goes and what its fact says.
-        self.head_decides = not self.also and not model.redact
+        self.keeping = keeping_of(model, counters)
+        self.head_decides = not self.also and not model.redact and self.keeping is None
         # What was checked is known by its form, where values decide nothing.
         self.forms = gateway.tally(self.name).forms_of(model) if self.head_decides else Forms()
         # Whether an answer 200 to an OIP request is passed on as it is.
-        self.passes_on = not (self.declared_outputs or model.redact)
+        self.passes_on = self.keeping is None and not (self.declared_outputs or model.redact)
         self.place = hasher(self.salt)
         self.in_flight_max = model.limits.in_flight
         self.queue_max = model.limits.queue

@@ -97,6 +97,8 @@ class SecondLooks:
         lane, call = look.lane, look.call
         lane.looks -= 1
         lane.shadow_answers[verdict.status].value += 1
+        if call.served.keeping is not None:
+            verdict = call.served.keeping.answer(call, verdict)
         took_ns = time.monotonic_ns() - look.asked_ns
         lane.shadow_duration.observe(took_ns / 1e9)
         answer = Answer(

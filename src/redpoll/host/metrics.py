@@ -111,6 +111,18 @@ METRICS: dict[str, Metric] = {
     "redpoll_journal_free_bytes": Metric(
         "gauge", (), "Free space on the journal's file system.", "max"
     ),
+    "redpoll_capture_left_out_total": Metric(
+        "counter",
+        ("model", "part", "reason"),
+        "Bodies that the journal does not have, or not whole: of a request or an answer, by reason "
+        "(share: not drawn; size: longer than `max_body_bytes`).",
+    ),
+    "redpoll_journal_removed_total": Metric(
+        "counter",
+        ("model", "fact", "reason"),
+        "Sealed facts that were removed, by reason (keep: older than `keep`; disk: past "
+        "`max_disk_bytes`).",
+    ),
     "redpoll_outcomes_total": Metric(
         "counter",
         ("model", "name", "state"),

@@ -82,11 +82,16 @@ class _Numbers:
         # How many facts a damaged file holds, nobody can say: it counts as one.
         self._damaged = self._counters.cell("redpoll_journal_lost_total", ("any", "damaged file"))
         self._before = (self._answers.value, self._damaged.value)
+        self._told: dict[tuple[str, str, str], int] = {}  # of what was removed
 
     def save(self) -> None:
         """Bring the numbers up to date, and rename them into place."""
         self._answers.value = self._before[0] + self._sealer.lost_requests
         self._damaged.value = self._before[1] + self._sealer.damaged_files
+        for labels, count in self._sealer.removed.items():
+            cell = self._counters.cell("redpoll_journal_removed_total", labels)
+            cell.value += count - self._told.get(labels, 0)
+            self._told[labels] = count
         try:
             disk = os.statvfs(self._folder)
             free = float(disk.f_bavail * disk.f_frsize)

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 
 from redpoll.clock import Clock
 from redpoll.errors import RedpollError
+from redpoll.facts import Fact
 from redpoll.host.paths import DataDir, replace
 from redpoll.journal import formats, ledger
 from redpoll.journal.files import FileJournal, FileWriter
 from redpoll.journal.final import Final
 from redpoll.journal.layout import Wal, path_locked
-from redpoll.sealer import orphans, sealing
+from redpoll.sealer import orphans, retention, sealing
 
+RETAIN_S = 60.0  # between two looks for what may not stay
 RETRY_S = 5.0  # after a failure, before a stream is tried again
 SWEEP_S = 60.0
 _log = logging.getLogger("redpoll.sealer")
@@ -40,7 +42,10 @@ class Sealer:
         self._layout.wal.mkdir(parents=True, exist_ok=True)
         formats.mark(self._layout.root)
         self._known = self._start_ledger()
+        self.removed: dict[tuple[str, str, str], int] = {}  # facts by model, fact and reason
+        self._retain_after = 0.0  # monotonic
         self._sweep()
+        retention.sweep(self._layout)
 
     def round(self) -> int:
         """Seal every file that is due; how many facts. Never raises for what a file holds."""
@@ -63,6 +68,9 @@ class Sealer:
                     error,
                     exc_info=not foreseen,
                 )
+        if time.monotonic() >= self._retain_after:
+            self._retain_after = time.monotonic() + RETAIN_S
+            self._retain()
         return self.sealed_facts - before
 
     def close(self) -> None:
@@ -70,6 +78,25 @@ class Sealer:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _retain(self) -> None:
+        """Remove what models may not keep any longer."""
+        try:
+            what = retention.due(self._layout, self._final.captures, self._clock.now_us())
+            removed = retention.remove(self._layout, what, self._say)
+        except (OSError, RedpollError) as error:
+            self.failures += 1
+            _log.error("what is too old could not be removed (again in %g s): %s", RETAIN_S, error)
+            return
+        for key, count in removed.items():
+            self.removed[key] = self.removed.get(key, 0) + count
+            _log.info("%s: removed %d sealed facts `%s` (%s)", key[0], count, key[1], key[2])
+
+    def _say(self, model: str, fact: Fact) -> None:
+        if self._writer is None:
+            self._writer = self._journal.open("sealer")
+        self._writer.append(model, fact)
+        self._writer.sync()
 
     def _due(self) -> list[tuple[str, Sequence[Wal], bool]]:
         """Streams with finished files, dead ones first: somebody waits for their lost answers."""
