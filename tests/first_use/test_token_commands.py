@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -153,6 +154,19 @@ def test_many_at_once_lose_nobody(tmp_path: Path) -> None:
         list(pool.map(lambda item: token_file.add(path, *item), lines.items()))
         list(pool.map(lambda i: token_file.revoke(path, f"n{i}"), range(0, 24, 2)))
     assert {grant.name for _, grant in tokens.read(path)} == {f"n{i}" for i in range(1, 24, 2)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_whom_the_folder_belongs(tmp_path: Path) -> None:
+    """The server's user must be able to read it, also after a change."""
+    folder = tmp_path / "var"
+    folder.mkdir()
+    os.chown(folder, 12345, 54321)
+    path = folder / "tokens"
+    for name in ("a", "b"):
+        token_file.add(path, name, tokens.make(name, ("read",))[1])
+        found = path.stat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 54321, 0o600)
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -83,10 +83,13 @@ def _write(path: Path, text: str) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with open(temporary, "w", encoding="utf-8", opener=_private) as file:
-            with contextlib.suppress(FileNotFoundError):
-                before = target.stat()
-                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            is_new = not target.exists()
+            # A new one belongs to whom its folder belongs: root makes it for the server's user.
+            before = (target.parent if is_new else target).stat()
+            others = (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid())
+            if others and (os.geteuid() == 0 or not is_new):
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            if not is_new:
                 os.fchmod(file.fileno(), before.st_mode & 0o777)
             file.write(text)
             file.flush()
