@@ -65,6 +65,13 @@ class Pool(Record, frozen=True, kw_only=True):
     connections: int = 64
 
 
+class Batch(Record, frozen=True, kw_only=True):
+    """Requests that a worker answers in one call of the model: rows at most, and how long to wait."""
+
+    rows: int
+    wait_s: float = 0.002
+
+
 class Version(Record, frozen=True, kw_only=True):
     """One immutable way to answer for a model. ``backend`` is as written, e.g. ``sklearn:m.pkl``.
 
@@ -88,6 +95,7 @@ class Version(Record, frozen=True, kw_only=True):
     python: str | None = None  # the model's own interpreter, relative to ``folder``; None: ours
     method: str | None = None  # of a scikit-learn estimator: which one answers
     providers: tuple[str, ...] = ()  # of ONNX Runtime, in order; none: the CPU's
+    batch: Batch | None = None  # None: every request is a call of its own
 
     @property
     def kind(self) -> str:

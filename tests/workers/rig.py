@@ -75,11 +75,18 @@ class Worker:
         arguments: tuple[str, ...] = (),
         pass_fds: tuple[int, ...] = (),
         files: tuple[str, ...] = (),
+        version: dict[str, Any] | None = None,
         **model: Any,
     ) -> None:
         spec = {
             "model": {"name": "m", **model},
-            "version": {"name": "v1", "backend": backend, "folder": str(folder), "files": files},
+            "version": {
+                "name": "v1",
+                "backend": backend,
+                "folder": str(folder),
+                "files": files,
+                **(version or {}),
+            },
         }
         (folder / "spec.json").write_text(json.dumps(spec))
         self.path = str(folder / "w.sock")

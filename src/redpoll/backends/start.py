@@ -47,6 +47,7 @@ def specification(model: Model, version: Version, artifacts: Path) -> str:
             "artifact": version.artifact,
             "method": version.method,
             "providers": version.providers,
+            "batch": version.batch,
         },
         "artifact": str(artifacts / version.artifact) if version.artifact else None,
     }

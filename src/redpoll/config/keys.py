@@ -178,6 +178,9 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             '["CPUExecutionProvider"]',
             "Execution providers of ONNX Runtime, in order (onnx). One that is not there is an error.",
         ),
+        "batch": Setting(
+            "table", "", "Answer requests that come together in one call of the model (workers)."
+        ),
         "workers": Setting("integer", "1", "Worker processes (all but URLs)."),
         "threads": Setting("integer", "1", "BLAS and OpenMP threads of a worker."),
         "load": Setting("duration", '"60s"', "How long a worker may take to become ready."),
@@ -195,6 +198,14 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             "array of paths",
             "[]",
             "Side files and folders, copied and fingerprinted with the model (sklearn, python).",
+        ),
+    },
+    "models.*.versions.*.batch": {
+        "rows": Setting("integer", "required", "Rows of one call at most."),
+        "wait": Setting(
+            "duration",
+            '"2ms"',
+            "How long the first one waits for those who asked along with the last ones; at most 50ms.",
         ),
     },
     "models.*.versions.*.pool": {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from redpoll.catalog import VERSION_NAME, Pool, Version
+from redpoll.catalog import VERSION_NAME, Batch, Pool, Version
 from redpoll.config.keys import LATER_BACKENDS, SECTIONS
 from redpoll.config.problems import Node, Report, Wrong, not_built, show
 from redpoll.config.scan import Path
-from redpoll.config.values import LONGEST_NAME, boolean, choice, integer, some_time, text
+from redpoll.config.values import LONGEST_NAME, boolean, choice, duration, integer, some_time, text
 from redpoll.errors import closest
 
+BATCH_WAIT_MAX_S = 0.05
 SECTION = "models.*.versions.*"
 _FILES = ("sklearn", "onnx", "mlflow")
 _KNOWN = (*_FILES, "python", "http")
@@ -24,7 +25,7 @@ _METHODS = (
     "score_samples",
     "transform",
 )
-_WORKER_KEYS = ("python", "workers", "threads", "load", "kill_after", "files")
+_WORKER_KEYS = ("python", "batch", "workers", "threads", "load", "kill_after", "files")
 
 
 def read_versions(model: Node, folder: str) -> tuple[Version, ...]:
@@ -117,6 +118,7 @@ def _version(node: Node, name: str, folder: str) -> Version:
         python=node.get("python", text, "") or None,
         method=node.get("method", choice(*_METHODS), "") or None,
         providers=node.get("providers", _names, ()),
+        batch=_batch(node),
     )
 
 
@@ -124,6 +126,20 @@ def _files(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise Wrong(f'{show(value)} must be an array of paths: ["labels.json"]')
     return tuple(text(item) for item in value)
+
+
+def _batch(node: Node) -> Batch | None:
+    if not node.has("batch"):
+        return None
+    table = node.child("batch", f"{SECTION}.batch")
+    if not table.has("rows"):
+        table.wrong("rows", "say how many rows one call may have: {rows = 32}")
+    wait_s = table.get("wait", duration, Batch(rows=1).wait_s)
+    if wait_s > BATCH_WAIT_MAX_S:
+        table.wrong(
+            "wait", f"it can be {BATCH_WAIT_MAX_S * 1000:.0f}ms at most: every answer waits"
+        )
+    return Batch(rows=table.get("rows", integer(2, 1024), 2), wait_s=wait_s)
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ _OPERATIONAL = (
     "resend",
     "folder",
     "python",
+    "batch",
+    "providers",
 )
 _MODEL = (
     "unit",

@@ -10,7 +10,7 @@ from redpoll.backends.link import Link
 from redpoll.backends.pool import HttpBackend, Unreachable
 from redpoll.backends.port import Backend
 from redpoll.capture import OIP_ANSWER
-from redpoll.catalog import Model
+from redpoll.catalog import Model, Version
 from redpoll.errors import RedpollError
 from redpoll.facts import ARMS, CODES, Answer
 from redpoll.gateway.keeping import keeping_of
@@ -25,6 +25,9 @@ from redpoll.tensors.forms import Forms
 if TYPE_CHECKING:
     from redpoll.gateway.call import Call
     from redpoll.gateway.gateway import Gateway
+
+
+MOST_AT_ONCE = 256  # requests under way at one worker
 
 
 class Cells(dict[str, Cell]):
@@ -118,13 +121,18 @@ def make_backend(
         return HttpBackend(
             target.addresses,
             model,
-            connections=1 if worker else version.pool.connections,
+            connections=_calls_at_once(version) if worker else version.pool.connections,
             idle_s=3600.0 if worker else version.pool.idle_s,
             resend=version.resend,
             inbox=inbox,
         )
     except RedpollError as error:
         return Unreachable(error.message)
+
+
+def _calls_at_once(version: Version) -> int:
+    """Requests under way at one worker: one, or what may become two calls of a batch."""
+    return min(2 * version.batch.rows, MOST_AT_ONCE) if version.batch is not None else 1
 
 
 class Served:

@@ -13,8 +13,9 @@ import signal
 import sys
 from typing import Any
 
-from . import answers, binary, models, observe, tensors
-from .server import HttpRequest, Reply, Server, bind, document
+from . import answers, batches, binary, models, observe, tensors
+from .connection import HttpRequest
+from .server import Reply, Server, bind, document
 
 PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/infer|/ready)?/?\Z")
 FAILED_TO_LOAD = 3  # exit status
@@ -31,6 +32,8 @@ class Worker:
         self.version: str = spec["version"]["name"]
         self.redact: tuple[str, ...] = tuple(spec["model"].get("redact") or ())
         self.model: models.Model | None = None
+        batch = spec["version"].get("batch")
+        self.batch = batches.Limits(batch["rows"], batch["wait_s"]) if batch else None
 
     def quick(self, request: HttpRequest) -> Reply | None:
         """Answer all but inference, without the model; None: the model must be asked."""
@@ -63,37 +66,95 @@ class Worker:
             return _error(415, "RP-111", "send the body as it is, without a content encoding")
         return None
 
-    def call(self, request: HttpRequest) -> Reply:
-        """Ask the model; whatever goes wrong becomes a reply."""
+    def call(self, requests: list[HttpRequest]) -> list[Reply]:
+        """Ask the model, for several requests at once where it may; what goes wrong is a reply."""
+        try:
+            if len(requests) == 1:
+                return [self._one(requests[0])]
+            return self._several(requests)
+        finally:
+            self.page.idle()
+
+    def _one(self, request: HttpRequest) -> Reply:
+        self.page.busy()
+        call = self._read(request)
+        return call if isinstance(call, Reply) else self._ask(request, call)
+
+    def _several(self, requests: list[HttpRequest]) -> list[Reply]:
+        """Those that go together are one call of the model; where that fails, each is its own."""
+        assert self.batch is not None
+        self.page.busy()
+        replies: dict[int, Reply] = {}
+        calls: dict[int, tensors.Call] = {}
+        for at, request in enumerate(requests):
+            call = self._read(request)
+            if isinstance(call, Reply):
+                replies[at] = call
+            elif call.rows == 0:
+                replies[at] = self._ask(request, call)
+            else:
+                calls[at] = call
+        numbers = list(calls)
+        for members in batches.groups([calls[at] for at in numbers], self.batch.rows):
+            group = [numbers[member] for member in members]
+            parts = self._together([calls[at] for at in group])
+            for number, at in enumerate(group):
+                if parts is None:
+                    self.page.busy()
+                replies[at] = self._ask(requests[at], calls[at], parts[number] if parts else None)
+        return [replies[at] for at in range(len(requests))]
+
+    def _together(self, calls: list[tensors.Call]) -> list[dict[str, Any]] | None:
+        """The outputs of each; None where they are to be asked for one by one."""
+        model = self.model
+        assert model is not None
+        if len(calls) == 1:
+            return None
+        self.page.busy()
+        try:
+            return batches.split(model.outputs(batches.merged(calls)), calls)
+        except BaseException:  # whose request it is shows when each is asked by itself
+            return None
+
+    def _read(self, request: HttpRequest) -> tensors.Call | Reply:
+        assert self.model is not None
+        try:
+            return tensors.read(request.body, self.model.declared, _head_bytes(request))
+        except BaseException as error:
+            return self._failed(request, None, error)
+
+    def _ask(
+        self, request: HttpRequest, call: tensors.Call, outputs: dict[str, Any] | None = None
+    ) -> Reply:
+        """Answer a request; ``outputs`` are its own, where the model was asked already."""
         model = self.model
         assert model is not None
         head: dict[str, Any] = {"model_name": self.name, "model_version": self.version}
-        call = None
-        self.page.busy()
+        if call.id is not None:
+            head["id"] = call.id
         try:
-            call = tensors.read(request.body, model.declared, _head_bytes(request))
-            if call.id is not None:
-                head["id"] = call.id
             if call.rows == 0:
                 return Reply(200, answers.empty(head, model.datatypes))
-            outputs = model.predict(call)
+            found = model.predict(call) if outputs is None else model.chosen(outputs, call)
             if call.raw is not None:
-                return Reply(200, *binary.encode(head, outputs, call.rows, model.types, call.raw))
-            return Reply(200, answers.encode(head, outputs, call.rows, model.types))
-        except tensors.BadRequest as error:
+                return Reply(200, *binary.encode(head, found, call.rows, model.types, call.raw))
+            return Reply(200, answers.encode(head, found, call.rows, model.types))
+        except BaseException as error:  # also SystemExit: a model must not end its worker so
+            return self._failed(request, call, error)
+
+    def _failed(
+        self, request: HttpRequest, call: tensors.Call | None, error: BaseException
+    ) -> Reply:
+        if isinstance(error, tensors.BadRequest):
             return _error(400, error.code, self._mask(str(error), call))
-        except answers.BadAnswer as error:
-            self.page.errors += 1
+        self.page.errors += 1
+        if isinstance(error, answers.BadAnswer):
             observe.complain(f"prediction {_prediction(request)}: {error}")
             return _error(500, "RP-201", self._mask(str(error), call))
-        except BaseException as error:  # also SystemExit: a model must not end its worker so
-            self.page.errors += 1
-            line = self._mask(observe.failure(error), call)
-            trace = self._mask(observe.trace(error), call)
-            observe.complain(f"prediction {_prediction(request)} failed: {line}", trace)
-            return _error(500, "RP-200", line + _missing(line, call))
-        finally:
-            self.page.idle()
+        line = self._mask(observe.failure(error), call)
+        trace = self._mask(observe.trace(error), call)
+        observe.complain(f"prediction {_prediction(request)} failed: {line}", trace)
+        return _error(500, "RP-200", line + _missing(line, call))
 
     def _mask(self, text: str, call: tensors.Call | None) -> str:
         if not self.redact or call is None:
@@ -178,7 +239,7 @@ def main(argv: list[str]) -> int:
     worker = Worker(spec, observe.Page(options.page))
     if options.check:
         return 0 if _load(worker, options.report) else FAILED_TO_LOAD
-    server = Server(bind(options.socket), worker.quick, worker.call)
+    server = Server(bind(options.socket), worker.quick, worker.call, worker.batch)
     if options.lifeline >= 0:
         server.watch(options.lifeline, lambda: os._exit(1))
     server.start()

@@ -19,10 +19,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-HEAD_BYTES = 64 * 1024
-BODY_BYTES = 256 * 1024 * 1024  # the gateway's own bound is the tighter one
+from .batches import Expected, Limits
+from .connection import Connection, HttpRequest, Refused
+
 CONNECTIONS = 1024
 LONG_CALL_S = 0.03
+WAIT_LEAST_S = 0.001  # what the kernel's clock for waiting tells apart
 REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -36,90 +38,6 @@ REASONS = {
 }
 
 
-class HttpRequest(NamedTuple):
-    """One request. Header names are in lower case."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Refused(Exception):
-    """Bytes that are no request for us: answered with ``status``, then the connection is closed."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = "RP-106" if status == 413 else "RP-100"
-
-
-class Connection:
-    """One client: its socket, what came and is not a whole request yet, what is not yet sent."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self.sock = sock
-        self.buffer = bytearray()
-        self.head: tuple[str, str, dict[str, str]] | None = None
-        self.length = 0
-        self.unsent = b""
-        self.busy = False  # a request of this connection waits or is being answered
-        self.last = False  # close after the reply
-        self.closed = False
-
-    def take(self) -> HttpRequest | None:
-        """Take the next whole request, or None; raises :class:`Refused`."""
-        if self.head is None:
-            end = self.buffer.find(b"\r\n\r\n")
-            if end < 0:
-                if len(self.buffer) > HEAD_BYTES:
-                    raise Refused(413, f"the headers are larger than {HEAD_BYTES} bytes")
-                return None
-            self._read_head(bytes(self.buffer[:end]).decode("latin-1"))
-            del self.buffer[: end + 4]
-        if self.head is None or len(self.buffer) < self.length:
-            return None
-        body = bytes(self.buffer[: self.length])
-        del self.buffer[: self.length]
-        head, self.head = self.head, None
-        return HttpRequest(*head, body)
-
-    def _read_head(self, text: str) -> None:
-        lines = text.lstrip("\r\n").split("\r\n")
-        parts = lines[0].split(" ")
-        if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
-            raise Refused(400, "this is no HTTP/1.1 request")
-        headers = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise Refused(400, "a header has no colon")
-            headers[name.lower()] = value.strip()
-        if "transfer-encoding" in headers:
-            raise Refused(501, "send the body with a Content-Length; chunks are not taken here")
-        length = headers.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise Refused(400, "Content-Length is no number")
-        self.length = int(length)
-        if self.length > BODY_BYTES:
-            raise Refused(413, f"the body is larger than {BODY_BYTES} bytes")
-        connection = headers.get("connection", "").lower()
-        self.last = "close" in connection or (
-            parts[2] == "HTTP/1.0" and "keep-alive" not in connection
-        )
-        self.head = (parts[0], parts[1].partition("?")[0], headers)
-
-    def gone(self) -> bool:
-        """Whether the client left while its request waited."""
-        try:
-            return self.sock.recv(1, socket.MSG_PEEK) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-
 class Reply(NamedTuple):
     """What goes back."""
 
@@ -129,13 +47,17 @@ class Reply(NamedTuple):
 
 
 class Server:
-    """Serves until :meth:`stop`. ``quick`` answers at once or returns None: then ``call`` does."""
+    """Serves until :meth:`stop`. ``quick`` answers at once or returns None: then ``call`` does.
+
+    With ``batch``, ``call`` gets several requests at once, else one; it returns a reply for each.
+    """
 
     def __init__(
         self,
         listener: socket.socket,
         quick: Callable[[HttpRequest], Reply | None],
-        call: Callable[[HttpRequest], Reply],
+        call: Callable[[list[HttpRequest]], list[Reply]],
+        batch: Limits | None = None,
     ) -> None:
         listener.setblocking(False)
         self.listener = listener
@@ -153,7 +75,9 @@ class Server:
         self._io = threading.Lock()  # whoever holds it uses the selector
         self._in_call = True  # loading counts as a call: the relief has the sockets
         self._calls = 0
-        self._current: Connection | None = None
+        self._current: list[Connection] = []
+        self._batch = batch
+        self._expected = Expected(batch.rows if batch else 1)
         self._relieving = False
         self._long = threading.Event()
         self._long.set()
@@ -180,7 +104,7 @@ class Server:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         while True:
             if self._pending:
-                self._answer(*self._pending.popleft())
+                self._answer(self._taken())
             elif not self.stopping:
                 self._turn(None)
             elif self._turn(0.0) == 0:
@@ -195,25 +119,46 @@ class Server:
             os.write(self._wake_write, b"r")
         self._io.acquire()
 
-    def _answer(self, connection: Connection, request: HttpRequest) -> None:
+    def _taken(self) -> list[tuple[Connection, HttpRequest]]:
+        """Take what is answered next: one request, or those that came together."""
+        if self._batch is None:
+            return [self._pending.popleft()]
+        end = time.monotonic() + self._batch.wait_s
+        while len(self._pending) < self._expected.requests and not self.stopping:
+            left = end - time.monotonic()
+            if left <= 0 or (not self._turn(left) and left <= WAIT_LEAST_S):
+                break
+        count = min(len(self._pending), self._batch.rows)
+        return [self._pending.popleft() for _ in range(count)]
+
+    def _answer(self, taken: list[tuple[Connection, HttpRequest]]) -> None:
         """Ask the model, with the sockets free for the relief meanwhile."""
-        if connection.closed or (len(self._connections) > 1 and connection.gone()):
-            self._close(connection)
+        asked = []
+        for connection, request in taken:
+            if connection.closed or (len(self._connections) > 1 and connection.gone()):
+                self._close(connection)  # its deadline has passed while it waited
+            else:
+                asked.append((connection, request))
+        if not asked:
             return
         self._calls += 1
-        self._current = connection
+        self._current = [connection for connection, _ in asked]
         self._in_call = True
         if not self._long.is_set():
             self._long.set()
         self._io.release()
         try:
-            reply = self.call(request)
+            replies = self.call([request for _, request in asked])
             if os.getpid() != self._pid:
                 os._exit(0)  # the model forked, and this is the child: it has no business here
         finally:
             self._take_io_back()
-            self._current = None
-        self._send(connection, reply)
+            self._current = []
+        if self._batch is not None:
+            self._turn(0.0)  # who came meanwhile is here before those who are answered come back
+            self._expected.learn(len(asked), len(self._pending))
+        for (connection, _), reply in zip(asked, replies):
+            self._send(connection, reply)
 
     def _relieve(self) -> None:
         """Run the second thread: asleep without traffic, looking every 30 ms with it."""
@@ -231,13 +176,14 @@ class Server:
                 continue
             if self._io.acquire(blocking=False):
                 self._relieving = True
-                current = self._current
-                if current is not None and not current.closed:
-                    self._selector.unregister(current.sock)
+                current = [one for one in self._current if not one.closed]
+                for one in current:
+                    self._selector.unregister(one.sock)
                 while self._in_call:
                     self._turn(1.0)
-                if current is not None and not current.closed:
-                    self._selector.register(current.sock, selectors.EVENT_READ, current)
+                for one in current:
+                    if not one.closed:
+                        self._selector.register(one.sock, selectors.EVENT_READ, one)
                 self._relieving = False
                 self._io.release()
 
