@@ -13,7 +13,8 @@ help:
 	@echo "make lint    format, lint, types, import contract"
 	@echo "make bench   lists the benchmarks; make bench NAME=proxy runs one"
 	@echo "make peers   one environment per system that the benchmarks compare with"
-	@echo "make chaos   the long version of the kill -9 test; make simulate: of the statistics"
+	@echo "make chaos   the long version of the kill -9 test (ARGS=--gateway: of the gateway alone);"
+	@echo "             make simulate: of the statistics"
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (a minute, once)" >&2

@@ -44,6 +44,7 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-301": (0, "locked", "Another redpoll server runs on this data folder."),
     "RP-302": (400, "query", "The SQL could not be run over the log."),
     "RP-310": (500, "newer_journal", "The journal was written by a newer redpoll, in a format that this one does not know. It is neither read in part nor changed: run that redpoll or a newer one, or restore a backup that was made before the upgrade."),
+    "RP-312": (0, "archive", "A backup, a restore, an export or an import cannot be done: the folder holds something else, is damaged, or the disk refuses. The message says which, and nothing was written over."),
     "RP-400": (404, "unknown_rollout", "No rollout of that id."),
     "RP-401": (409, "stale", "The page or command was based on an older route generation: something changed since. Nothing was done."),
     "RP-402": (409, "not_possible", "The rollout or model is not in a state in which this can be done."),

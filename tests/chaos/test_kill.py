@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import gateway
 from tests.chaos.storm import ENDED, Storm, faults
 
 
@@ -25,3 +26,12 @@ def test_no_answer_and_no_decision_is_lost_when_anything_is_killed(tmp_path: Pat
     assert len(report.answered) > 1000
     assert sum(one.status == 200 for one in report.answered) > 200
     assert sum(state in ENDED for state, _ in report.rollouts.values()) >= 2
+
+
+def test_nothing_answered_is_lost_when_the_gateway_is_killed_at_its_work(tmp_path: Path) -> None:
+    """20 kills -9, each a few answers after a start (``make chaos ARGS=--gateway``: as many as one likes)."""
+    report = gateway.run(tmp_path, 20, 5, 250.0)
+    print(report.line())
+    wrong = report.faults()
+    assert not wrong, "\n".join(wrong[:20])
+    assert len(report.answered) > 100 and report.lost > 0

@@ -18,7 +18,12 @@ from redpoll.errors import RedpollError, closest
 CELL_WIDTH = 60
 
 
-@click.group(cls=Commands)
+@click.group(
+    cls=Commands,
+    commands_at={
+        name: f"redpoll.cli.log_keep:{name}" for name in ("verify", "export", "backup", "restore")
+    },
+)
 def log() -> None:
     """The journal of facts: what was asked, answered, decided."""
 
@@ -68,14 +73,14 @@ def tail(
     """Print the newest facts, oldest first; with --json a JSON object a line."""
     from redpoll.journal.tail import lines
 
-    _check(face, models)
+    check_models(face, models)
     for line in lines(
         face.data, kinds=kinds or None, models=models or None, last=last, follow=follow
     ):
         print(line if face.out.as_json else _fact_line(json.loads(line)), flush=True)
 
 
-def _check(face: Face, models: tuple[str, ...]) -> None:
+def check_models(face: Face, models: tuple[str, ...]) -> None:
     """RP-102 for a model that is not in the catalog: else its tail is silent for ever."""
     if not models or not face.data.catalog.is_file():
         return

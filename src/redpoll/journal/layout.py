@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from redpoll import facts
+from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir
 
 WAL_SUFFIX = ".wal"
@@ -115,6 +116,16 @@ class Layout:
         )
         first, last = int(match["first"]), int(match["last"])
         return Segment(match["stream"], first, last, kind, model, hour, str(self.root / relative))
+
+
+def must_exist(layout: Layout) -> None:
+    """RP-302 where a data folder has no journal."""
+    if not layout.root.is_dir():
+        raise RedpollError(
+            "RP-302",
+            f"There is no log in {layout.data.root}: it has no folder 'journal'; give the data"
+            " folder of a redpoll server (--data-dir, or data_dir in redpoll.toml).",
+        )
 
 
 def locked(descriptor: int) -> bool:

@@ -220,11 +220,8 @@ def write(
             pq.write_table(
                 table.replace_schema_metadata(trailer.metadata(origins)),
                 file,
-                compression=COMPRESSION,
-                use_dictionary=[c for c in _leaves(table.schema) if c not in _DISTINCT],
-                column_encoding={c: "DELTA_BYTE_ARRAY" for c in table.schema.names if c in _IDS},
-                write_statistics=[c for c in table.schema.names if c not in _BODIES],
                 row_group_size=ROWS_MAX,
+                **options(table.schema),
             )
             trailer.guard(file)
             file.flush()
@@ -235,6 +232,16 @@ def write(
     hidden.rename(path)
     sync_folder(path.parent)
     return segment._replace(path=str(path))
+
+
+def options(schema: pa.Schema) -> dict[str, Any]:
+    """How columns are encoded and compressed."""
+    return {
+        "compression": COMPRESSION,
+        "use_dictionary": [c for c in _leaves(schema) if c not in _DISTINCT],
+        "column_encoding": {c: "DELTA_BYTE_ARRAY" for c in schema.names if c in _IDS},
+        "write_statistics": [c for c in schema.names if c not in _BODIES],
+    }
 
 
 def _leaves(schema: pa.Schema) -> Iterable[str]:
@@ -302,6 +309,12 @@ def _values(part: pa.RecordBatch, kind: type[facts.Fact], name: str) -> list[Any
     if pa.types.is_map(column.type):
         return [None if pairs is None else dict(pairs) for pairs in values]
     return values
+
+
+def defaults(kind: str, name: str, count: int) -> list[Any]:
+    """A column that an older redpoll did not know, as often as there are rows."""
+    absent = _default(_KIND[kind], name)
+    return [list(absent.items()) if isinstance(absent, dict) else absent] * count
 
 
 def _default(kind: type[facts.Fact], name: str) -> Any:

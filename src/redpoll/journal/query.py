@@ -25,7 +25,7 @@ from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir
 from redpoll.journal import formats, parquet
 from redpoll.journal.final import Final
-from redpoll.journal.layout import Layout, Segment
+from redpoll.journal.layout import Layout, Segment, must_exist
 from redpoll.journal.reader import wanted
 from redpoll.journal.wal import WalReader
 
@@ -76,14 +76,9 @@ def snapshot(
     Live facts are only there of these ``kinds``: to make them readable costs.
     """
     layout = Layout(data_dir)
-    if not layout.root.is_dir():
-        raise RedpollError(
-            "RP-302",
-            f"There is no log in {layout.data.root}: it has no folder 'journal'; give the data"
-            " folder of a redpoll server (--data-dir, or data_dir in redpoll.toml).",
-        )
+    must_exist(layout)
     formats.check(layout.root)
-    live = _live_rows(layout, kinds)
+    live = live_rows(layout, kinds)
     segments = layout.segments()  # after the live ones: what has gone from there is here
     with duckdb.connect(":memory:") as engine:
         _offer(engine, segments, live)
@@ -127,7 +122,7 @@ class _Live(NamedTuple):
     hour: str
 
 
-def _live_rows(layout: Layout, kinds: Sequence[str]) -> dict[str, list[_Live]]:
+def live_rows(layout: Layout, kinds: Sequence[str]) -> dict[str, list[_Live]]:
     """Every fact of these kinds that stands in a write-ahead file, final, by kind."""
     found: dict[str, list[_Live]] = {kind: [] for kind in facts.NAMES}
     if not kinds:
@@ -153,7 +148,7 @@ def _live_rows(layout: Layout, kinds: Sequence[str]) -> dict[str, list[_Live]]:
     return found
 
 
-def _unsealed(live: list[_Live], segments: Sequence[Segment]) -> list[_Live]:
+def unsealed(live: list[_Live], segments: Sequence[Segment]) -> list[_Live]:
     """Leave out what segments have: one holds all facts of its partition between its ends."""
     ranges: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for s in segments:
@@ -181,7 +176,7 @@ def _offer(
     paths: list[str] = []
     for kind in facts.NAMES:
         mine = [segment for segment in segments if segment.kind == kind]
-        engine.register("arriving", _table(kind, _unsealed(live[kind], mine)))
+        engine.register("arriving", live_table(kind, unsealed(live[kind], mine)))
         engine.execute(f"CREATE TABLE live.{kind} AS FROM arriving")
         engine.unregister("arriving")
         columns = ", ".join(f'"{name}"' for name in (*parquet.SCHEMAS[kind].names, "model", "hour"))
@@ -197,7 +192,8 @@ def _offer(
     engine.execute("SET lock_configuration = true")
 
 
-def _table(kind: str, live: list[_Live]) -> pa.Table:
+def live_table(kind: str, live: list[_Live]) -> pa.Table:
+    """Live rows as Arrow, with ``model`` and ``hour``; what does not fit its columns is left out."""
     made = [
         parquet.batch(kind, [one.row for one in live[at : at + parquet.BATCH]])
         for at in range(0, len(live), parquet.BATCH)
@@ -215,27 +211,25 @@ def _quoted(text: str) -> str:
 
 def _plain_result(table: pa.Table) -> Result:
     columns = [
-        [_plain(value, field.type) for value in column.to_pylist()]
+        [plain(value, field.type) for value in column.to_pylist()]
         for field, column in zip(table.schema, table.columns, strict=True)
     ]
     rows = list(zip(*columns, strict=True))
     return Result(tuple(table.schema.names), tuple(str(f.type) for f in table.schema), rows)
 
 
-def _plain(value: Any, kind: pa.DataType) -> Any:
+def plain(value: Any, kind: pa.DataType) -> Any:
     """A value of Arrow's as JSON has it."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if pa.types.is_map(kind):
-        return {
-            str(_plain(key, kind.key_type)): _plain(each, kind.item_type) for key, each in value
-        }
+        return {str(plain(key, kind.key_type)): plain(each, kind.item_type) for key, each in value}
     if isinstance(value, list):
-        return [_plain(each, kind.value_type) for each in value]
+        return [plain(each, kind.value_type) for each in value]
     if isinstance(value, dict):
-        return {name: _plain(each, kind.field(name).type) for name, each in value.items()}
+        return {name: plain(each, kind.field(name).type) for name, each in value.items()}
     if isinstance(value, decimal.Decimal):
         return int(value) if kind.scale == 0 else float(value)
     if isinstance(value, bytes):

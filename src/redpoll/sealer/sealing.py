@@ -55,9 +55,16 @@ def _no_collector() -> Iterator[None]:
 
 @_no_collector()
 def seal(
-    layout: Layout, wal: Wal, final: Final, waiting: orphans.Open | None, complete: bool
+    layout: Layout,
+    wal: Wal,
+    final: Final,
+    waiting: orphans.Open | None,
+    complete: bool,
+    since: int | None = None,
 ) -> Sealed:
     """Write the segments of a file. ``waiting`` is folded on where given.
+
+    ``since``: where the files before it began that held no facts; its segments say so.
 
     ``complete``: the file was rotated, so a torn end is damage; at a dead stream's end it is what
     its writer had not finished, and was never told to be written.
@@ -85,7 +92,9 @@ def seal(
         reader.close()
     misfits = sum(writer.misfits for writer in writers.values())
     for writer in writers.values():
-        writer.finish(Origin(wal.first, reader.sequence, count - misfits))
+        writer.finish(
+            Origin(wal.first if since is None else since, reader.sequence, count - misfits)
+        )
     segments = tuple(s for writer in writers.values() for s in writer.written)
     if segments:
         sync_tree(layout, segments)

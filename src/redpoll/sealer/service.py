@@ -124,7 +124,12 @@ class Sealer:
             # Where sealing fails half way, the file is folded again, with the same result.
             waiting_now = self._before(stream, file.first) if alive else None
             done = sealing.seal(
-                self._layout, file, self._final, waiting_now, alive or file != files[-1]
+                self._layout,
+                file,
+                self._final,
+                waiting_now,
+                alive or file != files[-1],
+                self._since(file),
             )
             self._tell(file, done, waiting_now or {})
             sealing.remove(file, done.damage)
@@ -143,6 +148,13 @@ class Sealer:
         if line is not None:
             return {number: (model, version, at) for number, model, version, at in line.open}
         return orphans.scan_sealed(self._layout, stream, first)
+
+    def _since(self, file: Wal) -> int:
+        """Where the frames begin that are sealed with this file: those before it held no facts."""
+        first = file.first
+        while (line := self._known.get((file.stream, first - 1))) and not line.segments:
+            first = line.first
+        return first
 
     def _close_orphans(self, stream: str, waiting: orphans.Open, died_us: int) -> None:
         done = orphans.closed_already(self._layout, waiting)
@@ -170,6 +182,9 @@ class Sealer:
         )
         with self._layout.ledger.open("ab") as out:
             out.write(ledger.encode(line))
+        if line.segments:
+            self._known.pop((file.stream, file.first - 1), None)  # only the newest matter
+        self._known[file.stream, done.last] = line
 
     def _sweep(self) -> None:
         """Remove files of writers that died between making a file and giving it its name."""

@@ -6,6 +6,7 @@ did the catalog say then, and who changed it" is one look-up.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -36,6 +37,23 @@ CREATE TABLE IF NOT EXISTS revision (
     document BLOB NOT NULL
 ) STRICT
 """
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A whole copy of a catalog, as it is at one moment; RP-004 where it cannot be read."""
+    try:
+        with (
+            contextlib.closing(
+                sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
+            ) as read,
+            contextlib.closing(sqlite3.connect(target)) as write,
+        ):
+            read.backup(write)
+            write.execute("PRAGMA journal_mode = DELETE")  # one file, all of it
+    except sqlite3.Error as error:
+        raise RedpollError(
+            "RP-004", f"the catalog {source} could not be copied: {error}; check the disk"
+        ) from error
 
 
 class SqliteStore:

@@ -1,0 +1,1 @@
+"""Keeping and moving what a data folder holds: backups, and logs from elsewhere."""
