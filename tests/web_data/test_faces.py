@@ -110,7 +110,7 @@ def test_what_nobody_declared_is_told_as_the_backend_tells_it(tmp_path: Path) ->
     [
         ("GET", "/", 404, "/predict/{model}"), ("GET", "/v3", 404, "'/v2'"), ("GET", "/v2/models", 404, "Nothing"),
         ("GET", "/v2/models/m/infr", 404, "Nothing"), ("POST", "/v2/models/x/infer", 404, "no model"),
-        ("POST", "/predict", 404, "Nothing"), ("POST", "/v1/tap", 404, "Not built yet"),
+        ("POST", "/predict", 404, "Nothing"), ("POST", "/v1/tap", 415, "takes CloudEvents"),
         ("GET", "/v1/predictions/x", 404, "Not built yet"), ("POST", "/v2/models/m/generate_stream", 404, "not built yet"),
         ("GET", "/v2/models/m/infer", 405, "POST"), ("POST", "/v2/health/live", 405, "GET"),
         ("GET", "/predict/m", 405, "POST"), ("DELETE", "/v1/outcomes", 405, "POST"), ("POST", "/metrics", 405, "GET"),

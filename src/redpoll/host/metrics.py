@@ -128,6 +128,11 @@ METRICS: dict[str, Metric] = {
         ("model", "name", "state"),
         "Outcomes taken in, by state (accepted, rejected); model and name `_` where not known.",
     ),
+    "redpoll_tapped_events_total": Metric(
+        "counter",
+        ("model", "event", "result"),
+        "Events heard at `/v1/tap`, by kind (request, response) and result (accepted, rejected).",
+    ),
     "redpoll_build_info": Metric(
         "gauge", ("version", "python"), "Always 1; the versions that run.", "max"
     ),

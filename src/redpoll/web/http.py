@@ -39,7 +39,7 @@ _STATUS_LINES = {
     for status in HTTPStatus
 }
 _PLAIN = b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b"
-_ONLY_ONCE = (b"x-request-id", b"traceparent")  # heads with these do not come again
+_ONLY_ONCE = (b"x-request-id", b"traceparent", b"ce-id")  # heads with these do not come again
 
 
 class Face(Protocol):

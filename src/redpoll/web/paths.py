@@ -13,6 +13,7 @@ INFER, SERVER, LIVE, READY, GATEWAY_READY, MODEL, MODEL_READY, OUTCOMES, METRICS
     10
 )
 PREFLIGHT = 10  # a browser asks whether a page may send outcomes
+TAP = 11  # events of models that redpoll does not carry
 
 _FIXED = {
     "/v2": (SERVER, "GET", ""),
@@ -20,11 +21,11 @@ _FIXED = {
     "/v2/health/ready": (READY, "GET", ""),
     "/readyz": (GATEWAY_READY, "GET", ""),
     "/v1/outcomes": (OUTCOMES, "POST", "outcomes"),
+    "/v1/tap": (TAP, "POST", "predict"),
     "/metrics": (METRICS, "GET", "metrics"),
 }
 _SHOWN = (*_FIXED, "/v2/models/{model}/infer", "/predict/{model}")
 _LATER = {
-    "/v1/tap": "listening only (/v1/tap)",
     "/v1/predictions": "reading predictions (/v1/predictions)",
     "/v2/repository": "the model repository extension; `redpoll apply` adds models",
 }

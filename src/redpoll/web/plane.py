@@ -16,9 +16,10 @@ from redpoll.gateway.gateway import Gateway
 from redpoll.gateway.outcomes import Filed
 from redpoll.gateway.outcomes import read as read_outcome
 from redpoll.gateway.table import RouteTable
+from redpoll.gateway.tap import Tap
 from redpoll.host.counters import render
 from redpoll.host.tokens import Grant, Tokens, allows
-from redpoll.web import cors, heads, oip, outcomes, paths
+from redpoll.web import cors, heads, oip, outcomes, paths, tapping
 from redpoll.web.http import JSON, Connection
 from redpoll.web.pace import Pace
 
@@ -26,7 +27,7 @@ TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 BEARER = b"www-authenticate: Bearer\r\n"
 GRANTS_MAX = 4096
 HEADER_KEPT_BYTES = 128
-_NEED_MODELS = (paths.MODEL, paths.MODEL_READY, paths.OUTCOMES)
+_NEED_MODELS = (paths.MODEL, paths.MODEL_READY, paths.OUTCOMES, paths.TAP)
 
 
 class DataPlane:
@@ -51,6 +52,7 @@ class DataPlane:
         self._origins = origins
         self._grants: dict[bytes, Grant] = {}
         self._pace = Pace()
+        self._tap = Tap(gateway)
         self._generation = -1
 
     def read_head(self, head: Head) -> None:
@@ -124,6 +126,8 @@ class DataPlane:
             connection.reply(200, b"allow: POST\r\n", b"")
         elif kind == paths.OUTCOMES:
             self._take_outcomes(connection, head, body)
+        elif kind == paths.TAP:
+            tapping.listen(self._tap, self._gateway, connection, head, body)
         elif kind == paths.METRICS:
             connection.reply(200, TEXT, render(self._metrics, self._gateway.counters))
         else:
