@@ -56,6 +56,7 @@ class Server(Record, frozen=True, kw_only=True):
     drain_s: float = 10.0
     on_journal_failure: str = "refuse"  # refuse | serve
     origins: tuple[str, ...] = ()  # of pages that may send outcomes; none: all
+    metrics: str | None = None  # a listener of its own for /metrics
 
 
 class Pool(Record, frozen=True, kw_only=True):

@@ -81,7 +81,7 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion(text, line, key, says)
 
 LATER = [
     'include = ["m/*.toml"]', "[alerts]\nwebhook = {url_env='X'}",
-    '[server]\nmetrics = "127.0.0.1:9464"', "[server]\ngateways = 1",
+    "[server]\ngateways = 1",
     '[server]\ntls = {cert = "a", key = "b"}',
     '[models.churn]\nrequest_id_from = "input:a"',
     '[models.churn.automation]\nlevel = "full"',

@@ -22,6 +22,7 @@ data_dir = "data"
 [server]
 data = "127.0.0.1:0"
 control = "127.0.0.1:0"
+metrics = "127.0.0.1:0"
 [models.price]
 live = "v1"
 unit = "user"

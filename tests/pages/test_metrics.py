@@ -54,6 +54,23 @@ def test_every_sample_is_of_a_metric_with_just_its_labels(shop):
     assert len(seen) > 18
 
 
+def test_a_listener_of_its_own_serves_the_same_and_nothing_else(shop):
+    """``server.metrics``: for who scrapes; no token, no other page."""
+    busy(shop)
+    status, headers, raw = shop.ask("metrics", "GET", "/metrics")
+    assert status == 200 and headers["content-type"].startswith("text/plain; version=0.0.4")
+    names = {line.split()[2] for line in raw.decode().splitlines() if line.startswith("# TYPE")}
+    assert names >= {"redpoll_requests_total", "redpoll_process_cpu_seconds_total"}
+    assert shop.ask("metrics", "GET", "/v2/health/live")[0] == 404
+    assert shop.ask("metrics", "POST", "/metrics", {})[0] == 405
+
+
+def test_decisions_and_deploys_are_among_the_facts_written(shop):
+    """What control and the supervisor write counts, too."""
+    until(lambda: shop.metric('redpoll_journal_facts_total{fact="decision"}') >= 1)
+    until(lambda: shop.metric('redpoll_journal_facts_total{fact="deploy"}') >= 4)
+
+
 def test_memory_and_cpu_of_every_process_and_worker(shop):
     """Base units, by one name each."""
     text = busy(shop)

@@ -40,6 +40,8 @@ def test_where_nothing_is_wrong_the_sentence_does_not_change_with_the_numbers():
         (WELL._replace(age_s=30.0), "warn", "The newest evidence is 30 s old"),
         (WELL._replace(sealer_behind_s=300.0), "warn", "The sealer is 5 min behind"),
         (WELL._replace(bytes_a_day=50 << 30), "warn", "is full in about 24 h"),
+        (WELL._replace(unsynced_s=4.0), "warn", "The disk has not synced for 4 s"),
+        (WELL._replace(clock_held_s=61.5), "warn", "The clock stepped back by 61.5 s"),
         (
             WELL._replace(lost=3, losses=(CountView(name="answer", reason="disk", count=3),)),
             "warn",

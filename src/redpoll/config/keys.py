@@ -36,6 +36,13 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "tokens_file": Setting(
             "path", "none", "Hashes of the tokens; needed to listen beyond loopback.", True
         ),
+        "metrics": Setting(
+            "address",
+            "none",
+            "A listener for `GET /metrics` alone, which needs no token; beyond loopback it needs "
+            "`tokens_file` as the others do.",
+            True,
+        ),
         "origins": Setting(
             "array of origins",
             "all",
@@ -275,7 +282,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
 # Settings that later releases bring. Their names are kept, so that no other meaning takes them.
 LATER: dict[str, tuple[str, ...]] = {
     "": ("include", "alerts"),
-    "server": ("metrics", "gateways", "tls"),
+    "server": ("gateways", "tls"),
     "models.*": ("request_id_from", "automation"),
     "models.*.versions.*": ("host", "headers_env", "ca_file"),
     "models.*.rollout": ("match", "ask_timeout", "deadline", "on_deadline"),

@@ -34,6 +34,7 @@ def read_server(node: Node, folder: str) -> Server:
             "on_journal_failure", choice("refuse", "serve"), default.on_journal_failure
         ),
         origins=node.get("origins", origins, ()),
+        metrics=node.get("metrics", address, "") or None,
     )
     _check_addresses(node, server)
     return server
@@ -66,8 +67,9 @@ def _limits(node: Node) -> Limits:
 
 
 def _check_addresses(node: Node, server: Server) -> None:
-    for key, listen in (("data", server.data), ("control", server.control)):
-        if not is_loopback(listen) and server.tokens_file is None:
+    listened = {"data": server.data, "control": server.control, "metrics": server.metrics}
+    for key, listen in listened.items():
+        if listen is not None and not is_loopback(listen) and server.tokens_file is None:
             port = listen.rpartition(":")[2]
             node.wrong(
                 key,
@@ -76,6 +78,8 @@ def _check_addresses(node: Node, server: Server) -> None:
             )
     if server.data == server.control and not server.data.endswith(":0"):
         node.wrong("control", f'"{server.control}" is also the data plane\'s address')
+    if server.metrics in (server.data, server.control) and not server.data.endswith(":0"):
+        node.wrong("metrics", f'"{server.metrics}" is also the address of data or control')
 
 
 def absolute(path: str, folder: str) -> str:

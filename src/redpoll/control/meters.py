@@ -21,8 +21,11 @@ class Meters:
         self._began_us = engine.clock.now_us()
 
     def _decided(self, decision: DecisionView) -> None:
-        """Count a rollout that ended; what is folded from the past was counted before."""
-        if decision.subject_kind != "rollout" or decision.time_us < self._began_us:
+        """Count it, and a rollout that ended; what is folded from the past was counted before."""
+        if decision.time_us < self._began_us:
+            return
+        self._counters.inc("redpoll_journal_facts_total", ("decision",))
+        if decision.subject_kind != "rollout":
             return
         if decision.to_state in ENDED and decision.from_state not in ENDED:
             labels = (decision.model, "canary", str(decision.to_state))

@@ -42,9 +42,10 @@ def page(data: DataDir, asked: Asked, models: tuple[str, ...] | None) -> Request
     search = _Search(Layout(data), asked, models)
     made_us = _time_of(asked.wanted_id)
     if made_us is not None and asked.after is None:
-        one = search.requests(None, made_us)[1]
-        if one:
-            return _page(search, asked, one, None)
+        for behind_us in (SOON_US, HELD_US):
+            one = search.requests(None, (made_us - SLACK_US, made_us + behind_us))[1]
+            if one:
+                return _page(search, asked, one, None)
     by_answer = asked.status not in ("", NONE) and not asked.unit and not asked.wanted_id
     lines: list[_Line] = []
     after = asked.after
@@ -86,19 +87,18 @@ class _Search:
         self._seen: set[str] = set()
 
     def requests(
-        self, after: Key | None, made_us: int | None = None
+        self, after: Key | None, made: tuple[int, int] | None = None
     ) -> tuple[Key | None, list[_Line]]:
         """The next requests behind a cursor, those with another status left out.
 
-        ``made_us``: the id that is looked for is a prediction's that was made then.
+        ``made``: the id that is looked for is a prediction's that was made between these times.
         """
         asked = self._asked
-        name = "request_id" if made_us is None else "prediction_id"
+        name = "request_id" if made is None else "prediction_id"
         texts = {"unit": asked.unit, name: asked.wanted_id}
         wanted = self._wanted("request", {k: frozenset([v]) for k, v in texts.items() if v})
-        if made_us is not None:
-            since_us = max(wanted.since_us, made_us - SLACK_US)
-            until_us = min(wanted.until_us, made_us + HELD_US)
+        if made is not None:
+            since_us, until_us = max(wanted.since_us, made[0]), min(wanted.until_us, made[1])
             wanted = wanted._replace(since_us=since_us, until_us=until_us)
         found = find(self._layout, wanted, limit=self._batch, after=after, budget=self.budget)
         answers = self._live({e.fact.prediction_id: e.time_us for e in found.entries})  # type: ignore[attr-defined]

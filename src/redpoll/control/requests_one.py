@@ -13,7 +13,7 @@ from redpoll.facts import Answer, Entry, Outcome, Request
 from redpoll.host.paths import DataDir
 from redpoll.journal.layout import Layout
 from redpoll.journal.newest import Budget, find
-from redpoll.journal.wanted import Wanted
+from redpoll.journal.wanted import LATEST_US, Wanted
 from redpoll.views import (
     AnswerView,
     DecisionView,
@@ -26,6 +26,7 @@ FACTS_MAX = 5_000_000
 SECONDS_MAX = 3.0
 HELD_US = 7_200_000_000  # by how much a stream's held clock may be ahead of an id's
 SLACK_US = 5_000_000
+SOON_US = 60_000_000
 ANSWERED_US = 3_600_000_000
 ANSWERS_MAX = 64
 OUTCOMES_MAX = 200
@@ -47,16 +48,18 @@ def request(
     """
     layout, mine = Layout(data), {"prediction_id": frozenset([prediction_id])}
     models = (model.name,)
-    wanted = Wanted("request", models, mine, made_us - SLACK_US, made_us + HELD_US, True)
     budget = Budget(FACTS_MAX, SECONDS_MAX)
-    found = find(layout, wanted, limit=1, after=None, budget=budget)
-    if not found.entries:
+    entries: list[Entry] = []
+    for behind_us in (SOON_US, HELD_US):  # nearly always at once: the id holds when it was made
+        wanted = Wanted("request", models, mine, made_us - SLACK_US, made_us + behind_us, True)
+        entries = entries or find(layout, wanted, limit=1, after=None, budget=budget).entries
+    if not entries:
         raise unknown(
             prediction_id,
             f"is not in the log of {model.name}: it was never journalled, or its hour was deleted"
             " (capture.keep)",
         )
-    entry = found.entries[0]
+    entry = entries[0]
     fact = entry.fact
     assert isinstance(fact, Request)
     answers = _answers(layout, models, mine, entry.time_us)
@@ -98,13 +101,16 @@ def request(
 def _answers(
     layout: Layout, models: tuple[str, ...], mine: dict[str, frozenset[str]], time_us: int
 ) -> list[AnswerView]:
-    """All roles, in order of time. Where none came within an hour, later ones are looked for."""
+    """All roles, in order of time; looked for the longer, the longer no live one is there."""
     budget = Budget(FACTS_MAX, SECONDS_MAX)
-    wanted = Wanted("answer", models, mine, time_us - SLACK_US, time_us + ANSWERED_US, True)
-    found = find(layout, wanted, limit=ANSWERS_MAX, after=None, budget=budget).entries
-    if not any(isinstance(e.fact, Answer) and e.fact.role == "live" for e in found):
-        later = Wanted("answer", models, mine, time_us + ANSWERED_US, bodies=True)
-        found += find(layout, later, limit=ANSWERS_MAX, after=None, budget=budget).entries
+    found: list[Entry] = []
+    since_us = time_us - SLACK_US
+    for until_us in (time_us + SOON_US, time_us + ANSWERED_US, LATEST_US):
+        wanted = Wanted("answer", models, mine, since_us, until_us, True)
+        found += find(layout, wanted, limit=ANSWERS_MAX, after=None, budget=budget).entries
+        if any(isinstance(e.fact, Answer) and e.fact.role == "live" for e in found):
+            break
+        since_us = until_us
     ordered = sorted(found, key=lambda e: (e.time_us, e.stream, e.sequence))
     return [_answer(entry, entry.fact) for entry in ordered if isinstance(entry.fact, Answer)]
 

@@ -20,6 +20,7 @@ from redpoll.control.engine import Engine
 from redpoll.control.system_history import History
 from redpoll.control.system_processes import CPU, Look, processes
 from redpoll.control.system_words import Known, sentences
+from redpoll.host.metrics import METRICS
 from redpoll.host.process import alive
 from redpoll.journal.layout import Layout
 from redpoll.views import BoundView, CountView, LineView, SystemView
@@ -88,6 +89,8 @@ class System:
             sealer_behind_s=numbers.get("behind sealer", 0.0),
             free_bytes=None if free is None else int(free),
             bytes_a_day=a_day,
+            unsynced_s=numbers.get("redpoll_journal_unsynced_seconds", 0.0),
+            clock_held_s=numbers.get("redpoll_clock_held_seconds", 0.0),
         )
         severity, sentence, notes = sentences(known)
         return SystemView(
@@ -125,6 +128,9 @@ class System:
                         found[f"behind {labels[0]}"] = value
                 elif name == CPU:
                     found[f"{CPU} {labels[0]}"] = value
+                elif METRICS[name].merge == "max":
+                    if one.alive:
+                        found[name] = max(found.get(name, value), value)
                 elif name.endswith("_total") or one.alive:
                     found[name] = found.get(name, 0.0) + value
                 if one.process == "sealer" and name == "redpoll_journal_facts_total":

@@ -10,6 +10,7 @@ from redpoll.views import CountView, ProcessView
 
 OLD_S = 10.0  # evidence older than that
 SEALER_BEHIND_S = 120.0  # files are due after half a minute
+UNSYNCED_S = 2.0  # a sync is due ten times a second
 LITTLE_BYTES = 1 << 30
 FEW_DAYS = 3.0
 DAY_S = 86_400.0
@@ -28,6 +29,8 @@ class Known(NamedTuple):
     sealer_behind_s: float
     free_bytes: int | None
     bytes_a_day: float | None
+    unsynced_s: float = 0.0  # how long the sync that runs has been running
+    clock_held_s: float = 0.0  # by how much the clock has stepped back
 
 
 def sentences(known: Known) -> tuple[str, str, list[str]]:
@@ -98,6 +101,12 @@ def _late(known: Known) -> list[tuple[str, str]]:
     if known.sealer_behind_s > SEALER_BEHIND_S:
         late = duration(known.sealer_behind_s)
         found.append((WARN, f"The sealer is {late} behind: live files pile up until it follows."))
+    if known.unsynced_s > UNSYNCED_S:
+        text = f"The disk has not synced for {duration(known.unsynced_s)}: a power cut would lose"
+        found.append((WARN, f"{text} what was written since."))
+    if known.clock_held_s > 0:
+        text = f"The clock stepped back by {known.clock_held_s:.1f} s"
+        found.append((WARN, f"{text}: time in the journal is held until it has caught up."))
     return found
 
 

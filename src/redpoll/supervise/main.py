@@ -28,6 +28,7 @@ from redpoll.journal.files import GroupSync, Journal
 from redpoll.store.known import kept_in
 from redpoll.supervise import sockets
 from redpoll.supervise.child import Keeper
+from redpoll.supervise.exporter import Exporter
 from redpoll.supervise.pool import Pool
 from redpoll.supervise.services import launches
 from redpoll.supervise.telling import Teller
@@ -52,15 +53,18 @@ def serve(config: Config | Path | str) -> int:
         config = configuration.load(config, stored=_kept_in)
     server = config.server
     logs.setup(server.log_level, server.log_format, "serve")
-    check_reach({"server.data": server.data, "server.control": server.control}, server.tokens_file)
+    wanted = {"data": server.data, "control": server.control}
+    if server.metrics is not None:
+        wanted["metrics"] = server.metrics
+    check_reach({f"server.{key}": where for key, where in wanted.items()}, server.tokens_file)
     data = _folder(config)
     with lock.acquire(data.lock), contextlib.ExitStack() as stack:
         sweep(data)
-        listening = [
-            stack.enter_context(sockets.listen(address, key, patience_s=PATIENCE_S))
-            for key, address in (("data", server.data), ("control", server.control))
-        ]
-        return asyncio.run(_serve(config, data, listening[0], listening[1]))
+        listening = {
+            key: stack.enter_context(sockets.listen(address, key, patience_s=PATIENCE_S))
+            for key, address in wanted.items()
+        }
+        return asyncio.run(_serve(config, data, listening))
 
 
 def _kept_in(data_dir: str) -> set[tuple[str, str]]:
@@ -81,10 +85,9 @@ def _folder(config: Config) -> DataDir:
         ) from error
 
 
-async def _serve(
-    config: Config, data: DataDir, data_socket: socket.socket, control_socket: socket.socket
-) -> int:
-    return await Supervisor(config, data, data_socket, control_socket).run()
+async def _serve(config: Config, data: DataDir, listening: dict[str, socket.socket]) -> int:
+    metrics = listening.get("metrics")
+    return await Supervisor(config, data, listening["data"], listening["control"], metrics).run()
 
 
 def sweep(data: DataDir) -> None:
@@ -110,11 +113,14 @@ class Supervisor:
         data: DataDir,
         data_socket: socket.socket,
         control_socket: socket.socket,
+        metrics_socket: socket.socket | None = None,
     ) -> None:
         self._config = config
         self._data = data
         self._sockets = (data_socket, control_socket)
         self._addresses = (sockets.name(data_socket), sockets.name(control_socket))
+        self._metrics_at = None if metrics_socket is None else sockets.name(metrics_socket)
+        self._exporter = Exporter(data.metrics, metrics_socket) if metrics_socket else None
         self._started_us = time.time_ns() // 1000
         self._loop = asyncio.get_running_loop()
         self._lifeline, self._lifeline_end = lifeline.pipe()
@@ -142,6 +148,8 @@ class Supervisor:
             self._loop.add_signal_handler(number, self._signalled, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._reapply)
         self._say_where()
+        if self._exporter is not None:
+            await self._exporter.start()
         self._sync.start(self._loop)
         self._pool.start()
         for name in ORDER:
@@ -152,6 +160,8 @@ class Supervisor:
             chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
         status = await self._end()
+        if self._exporter is not None:
+            self._exporter.stop()
         self._sync.stop()
         try:
             self._teller.flush()
@@ -203,6 +213,7 @@ class Supervisor:
         said = {
             "data": self._addresses[0],
             "control": self._addresses[1],
+            "metrics": self._metrics_at,
             "pid": os.getpid(),
             "pids": {name: keeper.pid for name, keeper in self._keepers.items()},
             "restarts": {name: keeper.restarts for name, keeper in self._keepers.items()},

@@ -174,6 +174,7 @@ class Pool:
                 self._later(before_it, "replaced")
 
     def _write(self, worker: Worker, event: str, detail: str) -> None:
+        self._counters.inc("redpoll_journal_facts_total", ("deploy",))
         fact = Deploy(
             version=worker.want.version.name,
             event=event,
