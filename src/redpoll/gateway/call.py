@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redpoll.tensors.columns import Columns
 
 # How the body is written.
-OIP, ROWS = 0, 1
+OIP, ROWS, INVOCATIONS = 0, 1, 2
 TEXT_CHARACTERS_MAX = 512  # of a unit, a group, an id
 # Where a call stands.
 # ANSWERED: by its backend, in this turn of the loop.

@@ -131,6 +131,8 @@ class Gateway:
     def begin(self, call: Call) -> None:
         """Read, decide, journal; its backend is asked when that is flushed."""
         served = self.models.get(call.model)
+        if served is None and not call.model and len(self.models) == 1:
+            served = next(iter(self.models.values()))  # the only one need not be named
         if served is None:
             self.turn_away(call, starting(self.models) or _unknown(call.model, self.models), "_")
             return
@@ -351,5 +353,10 @@ class Gateway:
 
 
 def _unknown(model: str, known: dict[str, Served]) -> RedpollError:
+    if not model:
+        listed = ", ".join(list(known)[:5])
+        return RedpollError(
+            "RP-102", f"There are {len(known)} models ({listed}); name one in the path."
+        )
     hint = closest(model, known) or " `redpoll status` lists the models."
     return RedpollError("RP-102", f"There is no model {model[:80]!r}.{hint}")

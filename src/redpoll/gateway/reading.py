@@ -8,9 +8,9 @@ import msgspec
 
 from redpoll.capture.redact import Masks
 from redpoll.errors import RedpollError, closest
-from redpoll.gateway.call import OIP, TEXT_CHARACTERS_MAX, Call
+from redpoll.gateway.call import INVOCATIONS, OIP, TEXT_CHARACTERS_MAX, Call
 from redpoll.gateway.lanes import Served
-from redpoll.tensors import binary, columns, oip, rows
+from redpoll.tensors import binary, columns, invocations, oip, rows
 from redpoll.tensors.columns import Columns
 from redpoll.tensors.datatypes import AnyTensor, datatype_of
 from redpoll.tensors.oip import Infer
@@ -133,7 +133,12 @@ def _check_text(tensor: AnyTensor, declared: str) -> None:
 
 def _read_rows(call: Call, served: Served) -> None:
     model = served.route.model
-    found = rows.read(call.body, model.inputs)
+    if call.wire == INVOCATIONS:
+        kind = call.head.headers.get(b"content-type", b"")
+        found = rows.Rows(invocations.read(call.payload, kind, model))
+        call.body = _encode({"rows": found.rows})  # as the journal keeps rows
+    else:
+        found = rows.read(call.body, model.inputs)
     name(call, found.id)
     call.rows = len(found.rows)
     checked = rows.to_columns(found.rows, model, served.also)

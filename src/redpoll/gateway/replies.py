@@ -9,10 +9,10 @@ from msgspec import Raw
 
 from redpoll import capture
 from redpoll.errors import RedpollError
-from redpoll.gateway.call import OIP, Call, binary_line, error_body
+from redpoll.gateway.call import INVOCATIONS, OIP, Call, binary_line, error_body
 from redpoll.gateway.lanes import Lane
 from redpoll.gateway.metadata import answered
-from redpoll.tensors import binary, columns, rows
+from redpoll.tensors import binary, columns, invocations, rows
 from redpoll.tensors.columns import Columns, OutTensor
 
 JSON = b"content-type: application/json\r\n"
@@ -149,6 +149,8 @@ def reply(call: Call, lane: Lane, status: int, lines: bytes, body: bytes, verdic
     head = lane.model_lines
     if verdict.sent is not None:
         lines, body = verdict.sent
+    elif call.wire == INVOCATIONS and verdict.columns is not None:
+        lines, body = JSON, invocations.answer(verdict.columns, call.rows)
     elif call.wire != OIP and verdict.columns is not None:
         lines = JSON
         body = _encode(

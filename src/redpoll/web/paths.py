@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from redpoll.errors import RedpollError, closest
-from redpoll.gateway.call import OIP, ROWS
+from redpoll.gateway.call import INVOCATIONS, OIP, ROWS
 
 # What serves an address.
 INFER, SERVER, LIVE, READY, GATEWAY_READY, MODEL, MODEL_READY, OUTCOMES, METRICS, NOWHERE = range(
@@ -20,11 +20,18 @@ _FIXED = {
     "/v2/health/live": (LIVE, "GET", ""),
     "/v2/health/ready": (READY, "GET", ""),
     "/readyz": (GATEWAY_READY, "GET", ""),
+    "/ping": (READY, "GET", ""),  # of MLflow's scoring server
     "/v1/outcomes": (OUTCOMES, "POST", "outcomes"),
     "/v1/tap": (TAP, "POST", "predict"),
     "/metrics": (METRICS, "GET", "metrics"),
 }
-_SHOWN = (*_FIXED, "/v2/models/{model}/infer", "/predict/{model}")
+_SHOWN = (
+    *_FIXED,
+    "/v2/models/{model}/infer",
+    "/predict/{model}",
+    "/invocations/{model}",
+)
+_ROWS = {"predict": ROWS, "invocations": INVOCATIONS}
 _LATER = {
     "/v1/predictions": "reading predictions (/v1/predictions)",
     "/v2/repository": "the model repository extension; `redpoll apply` adds models",
@@ -61,11 +68,13 @@ def _resolve(path: str) -> Endpoint:
         return Endpoint(*fixed)
     if not trimmed.startswith("/"):
         return _nowhere(f"{path[:100]} is no path")  # `*`, or the authority of a CONNECT
+    if trimmed == "/invocations":  # of the only model
+        return Endpoint(INFER, "POST", "predict", wire=INVOCATIONS)
     parts = [unquote(part) for part in trimmed.split("/")[1:]]
-    if parts[0] == "predict" and len(parts) > 1:
+    if parts[0] in _ROWS and len(parts) > 1:
         version, rest = _version(parts[2:])
         if not rest:
-            return Endpoint(INFER, "POST", "predict", parts[1], version, ROWS)
+            return Endpoint(INFER, "POST", "predict", parts[1], version, _ROWS[parts[0]])
     elif parts[:2] == ["v2", "models"] and len(parts) > 2:
         version, rest = _version(parts[3:])
         if not rest:
