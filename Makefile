@@ -37,7 +37,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/redpoll demo $(ARGS)
 
 test: $(VENV)/.dev
-	@scripts/system-packages chromium nginx wrk promtool systemd-analyze
+	@scripts/system-packages chromium nginx wrk promtool systemd-analyze openssl
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev

@@ -97,12 +97,26 @@ class Version(Record, frozen=True, kw_only=True):
     method: str | None = None  # of a scikit-learn estimator: which one answers
     providers: tuple[str, ...] = ()  # of ONNX Runtime, in order; none: the CPU's
     batch: Batch | None = None  # None: every request is a call of its own
+    replicas: tuple[str, ...] = ()  # further URLs, each of a server that answers the same
+    host: str | None = None  # of the Host header
+    headers_env: dict[str, str] = {}  # header -> environment variable with its value
+    ca_file: str | None = None  # relative to ``folder``
 
     @property
     def kind(self) -> str:
-        """``sklearn``, ``python`` (worker processes) or ``http`` (any OIP server)."""
-        scheme = self.backend.split(":", 1)[0]
+        """``sklearn``, ``python`` (worker processes) or ``http`` (any other server)."""
+        scheme = self.backend.split(":", 1)[0].removeprefix("json+")
         return "http" if scheme in ("http", "https") else scheme
+
+    @property
+    def plain(self) -> bool:
+        """Whether it speaks plain JSON rows rather than the Open Inference Protocol."""
+        return self.backend.startswith("json+")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where a remote one answers, without what the scheme says of its language."""
+        return tuple(url.removeprefix("json+") for url in (self.backend, *self.replicas))
 
     @property
     def worker(self) -> bool:

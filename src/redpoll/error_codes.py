@@ -40,6 +40,8 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-200": (502, "backend_failed", "The backend answered with a failure, crashed, or could not be reached."),
     "RP-201": (502, "backend_invalid", "The backend's answer could not be read, or lacks a declared output."),
     "RP-210": (400, "environment", "A version's own Python (`python`) cannot be used: it is missing or too old, or something that the model needs is not installed there. The message says what to install, and where. The version was not added."),
+    "RP-240": (502, "backend_secret", "A header that a version of a remote backend wants (`headers_env`) has no value: the environment variable is not set where redpoll runs, or holds what no header can carry."),
+    "RP-241": (502, "backend_ca", "The file of CA certificates of a remote backend (`ca_file`) could not be read."),
     "RP-300": (503, "journal", "The journal could not be written. With `on_journal_failure = \"refuse\"` no request is served that could not be recorded; with `serve` it is, and what is lost is counted. Free space on the disk of `data_dir`: redpoll goes on by itself."),
     "RP-301": (0, "locked", "Another redpoll server runs on this data folder."),
     "RP-302": (400, "query", "The SQL could not be run over the log."),

@@ -235,8 +235,8 @@ def test_an_interim_answer_is_no_answer() -> None:
         uvloop.run(go(server))
 
 
-def test_tls_is_refused_in_words() -> None:
-    """It comes later; nothing is sent in the clear instead."""
+def test_without_tls_nothing_is_sent_in_the_clear_instead() -> None:
+    """An https URL with no TLS set up for it is refused in words."""
     with pytest.raises(RedpollError, match="TLS"):
         HttpBackend(("https://x/v2/models/m",), "m", connections=1, idle_s=1.0, resend=True)
 

@@ -139,13 +139,14 @@ class Link(asyncio.Protocol):
         transport.write(b"%b%d\r\n%b\r\n%b" % (prefix, len(payload), ask.lines, payload))
         return True
 
-    def get(self, ask: Ask, path: str, host: str) -> None:
+    def get(self, ask: Ask, path: str, host: str, lines: bytes = b"") -> None:
         """Send a GET whose answer goes to ``ask``: a probe."""
         self.ask = ask
         ask.link = self
         self.started = False
         assert self.transport is not None
-        self.transport.write(f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+        head = f"GET {path} HTTP/1.1\r\nhost: {host}\r\n".encode()
+        self.transport.write(b"%b%b\r\n" % (head, lines))
 
     def data_received(self, data: bytes) -> None:
         """Note what was read, for the end of this turn of the loop."""

@@ -15,54 +15,71 @@ import msgspec
 
 from redpoll.backends.link import Link, Owner
 from redpoll.backends.port import Ask, Failure
+from redpoll.backends.reach import DIRECT, Reach
 from redpoll.errors import RedpollError
 from redpoll.host.tick import Inbox
 
 PROBE_TIMEOUT_S = 2.0
+HANDSHAKE_TIMEOUT_S = 10.0
 METADATA_BYTES_MAX = 256 * 1024
 EXTENSION = "binary_tensor_data"
 
 
 class Address:
-    """One place to connect to. ``path`` is the model's path there, without a trailing slash."""
+    """One place to connect to. ``path`` is the model's path there, without a trailing slash.
+
+    ``plain``: it takes plain JSON at that very path, and is ready when it answers at all.
+    """
 
     __slots__ = (
         "busy",
         "host",
         "idle",
+        "lines",
         "name",
         "path",
+        "plain",
         "port",
         "prefix",
         "ready",
         "ready_path",
         "socket",
+        "tls",
     )
 
-    def __init__(self, written: str, model: str) -> None:
+    def __init__(
+        self, written: str, model: str, reach: Reach = DIRECT, plain: bool = False
+    ) -> None:
         self.busy = 0  # asks under way, connecting ones too
         self.idle: list[Link] = []
         self.ready = False
         self.host, self.port, self.socket = "", 0, ""
+        self.plain, self.lines, self.tls = plain, reach.lines, None
         if written.startswith("unix:"):
             self.socket = written[len("unix:") :]
             self.path, self.name = f"/v2/models/{model}", "redpoll"
             self.ready_path = "/v2/health/ready"
         else:
             parts = urlsplit(written)
-            if parts.scheme != "http" or not parts.hostname:
-                raise RedpollError(
-                    "RP-200",
-                    f"{written} cannot be asked: this redpoll speaks plain http:// to backends, "
-                    "TLS is not built yet; put a local proxy in between.",
-                )
-            self.host, self.port = parts.hostname, parts.port or 80
-            self.path, self.name = parts.path.rstrip("/"), parts.netloc.rpartition("@")[2]
-            self.ready_path = f"{self.path}/ready"
+            secure = parts.scheme == "https"
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise RedpollError("RP-200", f"{written} cannot be asked: it is no http(s):// URL.")
+            if secure and reach.tls is None:  # never in the clear instead
+                raise RedpollError("RP-200", f"{written} wants TLS, and none was set up for it.")
+            self.tls = reach.tls if secure else None
+            self.host, self.port = parts.hostname, parts.port or (443 if secure else 80)
+            self.path = parts.path if plain else parts.path.rstrip("/")
+            self.path = self.path or "/"
+            self.name = reach.host or parts.netloc.rpartition("@")[2]
+            self.ready_path = self.path if plain else f"{self.path}/ready"
         self.prefix = (
-            f"POST {self.path}/infer HTTP/1.1\r\nhost: {self.name}\r\n"
-            "content-type: application/json\r\ncontent-length: "
-        ).encode()
+            b"POST %b HTTP/1.1\r\nhost: %b\r\n%bcontent-type: application/json\r\ncontent-length: "
+            % (
+                (self.path if plain else f"{self.path}/infer").encode(),
+                self.name.encode(),
+                self.lines,
+            )
+        )
 
     def __str__(self) -> str:
         return self.socket or f"{self.host}:{self.port}"
@@ -85,10 +102,12 @@ class HttpBackend:
         resend: bool,
         answer_bytes_max: int = 64 * 1024 * 1024,
         inbox: Inbox[tuple[Link, bytes]] | None = None,
+        reach: Reach = DIRECT,
+        plain: bool = False,
     ) -> None:
         self.ready = False
         self.binary = False
-        self._addresses = [Address(written, model) for written in addresses]
+        self._addresses = [Address(written, model, reach, plain) for written in addresses]
         self._only = self._addresses[0] if len(addresses) == 1 else None
         self._connections = connections
         self._idle_s = idle_s
@@ -152,7 +171,16 @@ class HttpBackend:
 
         if address.socket:
             return (await loop.create_unix_connection(make, address.socket))[1]
-        return (await loop.create_connection(make, address.host, address.port))[1]
+        if address.tls is None:
+            return (await loop.create_connection(make, address.host, address.port))[1]
+        made = await loop.create_connection(
+            make,
+            address.host,
+            address.port,
+            ssl=address.tls,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+        )
+        return made[1]
 
     def _release(self, address: Address) -> None:
         self._busy -= 1
@@ -214,8 +242,9 @@ class HttpBackend:
     async def _probe(self, address: Address) -> bool:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                address.ready = (await self._get(address, address.ready_path))[0] == 200
-                if address.ready and not self._metadata:
+                status = (await self._get(address, address.ready_path))[0]
+                address.ready = status < 500 if address.plain else status == 200
+                if address.ready and not self._metadata and not address.plain:
                     status, body = await self._get(address, address.path)
                     self._metadata = body if status == 200 else b"{}"
                     server = address.path.partition("/models/")[0]
@@ -229,7 +258,7 @@ class HttpBackend:
         probe = _Probe()
         link = await self._open(address, probe)
         try:
-            link.get(probe, path, address.name)
+            link.get(probe, path, address.name, address.lines)
             return await probe.answer
         finally:
             link.ask = None
@@ -284,9 +313,9 @@ class _Probe(Ask):
 class Unreachable:
     """A backend that cannot be asked at all, and says why (see :class:`~.port.Backend`)."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, code: str = "RP-200") -> None:
         self.ready = self.binary = False
-        self._why = why
+        self._why, self._code = why, code
 
     def free(self) -> bool:
         """Always: refusing takes no time."""
@@ -294,7 +323,7 @@ class Unreachable:
 
     def ask(self, ask: Ask) -> None:
         """Fail at once."""
-        ask.failed(Failure("RP-200", self._why))
+        ask.failed(Failure(self._code, self._why))
 
     def cancel(self, ask: Ask) -> None:
         """Nothing to forget."""
@@ -345,4 +374,5 @@ def _unreached(address: Address, why: str) -> Failure:
         "RP-200",
         f"The backend at {address} could not be reached: {why}. Nothing was asked; see whether "
         "it runs.",
+        asked=False,
     )

@@ -15,6 +15,7 @@ class Failure(NamedTuple):
 
     code: str
     message: str
+    asked: bool = True  # whether anything was sent
 
 
 class Ask:

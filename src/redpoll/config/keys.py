@@ -167,8 +167,9 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "backend": Setting(
             "backend",
             "required",
-            "`sklearn:<file>`, `onnx:<file>`, `mlflow:<folder>`, `python:<module>:<callable>`, or "
-            "`http://…` of an OIP model.",
+            "`sklearn:<file>`, `onnx:<file>`, `mlflow:<folder>`, `python:<module>:<callable>`, "
+            "`http(s)://…` of an OIP model, `json+http(s)://…` of anything that takes plain rows, "
+            "or an array of such URLs: replicas.",
         ),
         "python": Setting(
             "path",
@@ -195,6 +196,17 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             "duration", '"30s"', "A call stuck that long past its time-out: the worker is replaced."
         ),
         "timeout_ms": Setting("integer", "5000", "How long an answer may take; past it 504."),
+        "host": Setting(
+            "host", "the URL's own", "The `Host` header that a remote backend is asked with."
+        ),
+        "headers_env": Setting(
+            "table of header = variable",
+            "none",
+            "Headers for a remote backend, with the environment variables that hold their values.",
+        ),
+        "ca_file": Setting(
+            "path", "the system's", "Certificates (PEM) that an `https` backend is checked against."
+        ),
         "pool": Setting("table", "", "Persistent connections to the backend."),
         "resend": Setting(
             "boolean",
@@ -284,13 +296,12 @@ LATER: dict[str, tuple[str, ...]] = {
     "": ("include", "alerts"),
     "server": ("gateways", "tls"),
     "models.*": ("request_id_from", "automation"),
-    "models.*.versions.*": ("host", "headers_env", "ca_file"),
     "models.*.rollout": ("match", "ask_timeout", "deadline", "on_deadline"),
     "models.*.rollout.gates[]": ("slices",),
 }
 
 # Values of interfaces that later releases bring, by what they are values of.
-LATER_BACKENDS = ("https", "in-process", "json+http", "json+https")
+LATER_BACKENDS = ("in-process",)
 LATER_STRATEGIES = ("shadow", "blue_green")
 LATER_METRICS = ("null_rate", "disagreement", "outcome:", "reported:")
 LATER_KINDS = ("objective",)

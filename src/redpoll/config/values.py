@@ -27,6 +27,12 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _ADDRESS = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):(\d{1,5})\Z", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\Z")
 _ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?\Z")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
+# What redpoll says itself, or what frames a message.
+_OURS = frozenset(
+    ("host", "content-length", "transfer-encoding", "connection", "content-type", "expect")
+)
 LONGEST_S = 10 * 365 * 86400.0  # past ten years a duration is a slip of the pen
 LONGEST_NAME = 128
 
@@ -205,6 +211,31 @@ def origins(value: object) -> tuple[str, ...]:
             )
         found.append(written.lower())
     return tuple(found)
+
+
+def host(value: object) -> str:
+    """A host, with a port or without, as a ``Host`` header has it."""
+    written = text(value)
+    if _AUTHORITY.match(written) is None:
+        raise Wrong(f'{show(written)} is no host; write it like "churn.models.example"')
+    return written
+
+
+def headers_env(value: object) -> dict[str, str]:
+    """Headers by name, with environment variables: ``{authorization = "CHURN_AUTH"}``."""
+    if not isinstance(value, dict):
+        raise Wrong(f'{show(value)} must be a table: {{authorization = "CHURN_AUTH"}}')
+    found = {}
+    for name, variable in value.items():
+        if not _HEADER.match(name) or name.lower() in _OURS:
+            raise Wrong(f"{show(name)} is no header that can be set here")
+        if _VARIABLE.match(text(variable)) is None:
+            raise Wrong(
+                f"{show(variable)} is no name of an environment variable; the value itself does not "
+                "belong in this file"
+            )
+        found[name.lower()] = variable
+    return found
 
 
 def field_name(value: object) -> str:

@@ -9,13 +9,25 @@ from redpoll.catalog import VERSION_NAME, Batch, Pool, Version
 from redpoll.config.keys import LATER_BACKENDS, SECTIONS
 from redpoll.config.problems import Node, Report, Wrong, not_built, show
 from redpoll.config.scan import Path
-from redpoll.config.values import LONGEST_NAME, boolean, choice, duration, integer, some_time, text
+from redpoll.config.values import (
+    LONGEST_NAME,
+    boolean,
+    choice,
+    duration,
+    headers_env,
+    host,
+    integer,
+    some_time,
+    text,
+)
 from redpoll.errors import closest
 
 BATCH_WAIT_MAX_S = 0.05
 SECTION = "models.*.versions.*"
 _FILES = ("sklearn", "onnx", "mlflow")
-_KNOWN = (*_FILES, "python", "http")
+_URLS = ("http", "https", "json+http", "json+https")
+_KNOWN = (*_FILES, "python", *_URLS)
+_REMOTE_KEYS = ("host", "headers_env", "ca_file")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
 _METHODS = (
     "predict",
@@ -90,12 +102,18 @@ def _version(node: Node, name: str, folder: str) -> Version:
         node.wrong(
             "backend", 'a version needs a backend: "sklearn:model.pkl", "python:module:load"'
         )
-    backend = node.get("backend", _backend, "")
+    urls: tuple[str, ...] = node.get("backend", _backends, ())
+    backend, replicas = "".join(urls[:1]), urls[1:]
     pool = node.child("pool", f"{SECTION}.pool")
-    if backend.startswith("http"):
-        for key in _WORKER_KEYS:
-            if node.has(key):
-                node.wrong(key, "redpoll starts no worker for a URL; leave it out")
+    remote = Version(name=name, backend=backend).kind == "http"
+    for key in _WORKER_KEYS if remote else _REMOTE_KEYS if backend else ():
+        if node.has(key):
+            why = "redpoll starts no worker for a URL" if remote else "only a URL is asked so"
+            node.wrong(key, f"{why}; leave it out")
+    if node.has("ca_file") and remote and "https" not in f"{backend} {replicas}":
+        node.wrong(
+            "ca_file", "no URL of this version is https, so nothing is checked; leave it out"
+        )
     if node.has("method") and backend and not backend.startswith(("sklearn:", "mlflow:")):
         node.wrong("method", "only a sklearn: (or mlflow:) backend has one; leave it out")
     if node.has("providers") and backend and not backend.startswith("onnx:"):
@@ -113,6 +131,10 @@ def _version(node: Node, name: str, folder: str) -> Version:
             idle_s=pool.get("idle", some_time, default.pool.idle_s),
             connections=pool.get("connections", integer(1, 65536), default.pool.connections),
         ),
+        replicas=replicas,
+        host=node.get("host", host, "") or None,
+        headers_env=node.get("headers_env", headers_env, {}),
+        ca_file=node.get("ca_file", text, "") or None,
         resend=node.get("resend", boolean, default.resend),
         files=node.get("files", _files, ()),
         python=node.get("python", text, "") or None,
@@ -148,11 +170,26 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(text(item) for item in value)
 
 
+def _backends(value: object) -> tuple[str, ...]:
+    """A backend, or several URLs of one scheme: replicas."""
+    if not isinstance(value, list):
+        return (_backend(value),)
+    found = tuple(_backend(item) for item in value)
+    schemes = {written.partition(":")[0].removesuffix("s") for written in found}
+    if not found or len(set(found)) != len(found):
+        raise Wrong("an array of backends names each replica's URL once, and at least one")
+    if len(schemes) != 1 or not schemes <= {"http", "json+http"}:
+        raise Wrong(
+            "only URLs can be replicas of one version, and all speak the same: OIP or json+"
+        )
+    return found
+
+
 def _backend(value: object) -> str:
     written = text(value)
     scheme, colon, rest = written.partition(":")
-    if colon and scheme == "http":
-        _check_url(written)
+    if colon and scheme in _URLS:
+        _check_url(written.removeprefix("json+"), plain=scheme.startswith("json+"))
     elif colon and scheme in _FILES:
         if not rest:
             example = {"sklearn": "model.pkl", "onnx": "model.onnx", "mlflow": "model_folder"}
@@ -163,7 +200,7 @@ def _backend(value: object) -> str:
             raise Wrong(f'{show(written)} names no callable; write "python:<module>:<callable>"')
     elif colon and scheme in LATER_BACKENDS:
         raise Wrong(
-            f"{not_built(show(scheme + ':'))}; today it can be sklearn:, onnx:, mlflow:, python: or http://"
+            f"{not_built(show(scheme + ':'))}; today it can be sklearn:, onnx:, mlflow:, python: or a URL"
         )
     elif colon:
         hint = closest(scheme, [*_KNOWN, *LATER_BACKENDS])
@@ -176,7 +213,7 @@ def _backend(value: object) -> str:
     return written
 
 
-def _check_url(written: str) -> None:
+def _check_url(written: str, plain: bool) -> None:
     try:
         url = urlsplit(written)
         host, port = url.hostname, url.port
@@ -188,6 +225,8 @@ def _check_url(written: str) -> None:
         raise Wrong("the URL has a password in it; secrets do not belong in this file")
     if url.query or url.fragment:
         raise Wrong(f"{show(written)} has a ? or # in it; a model's URL has none")
+    if plain:
+        return  # any address will do: it is asked as it stands
     path = url.path.rstrip("/")
     if path.endswith(("/infer", "/ready")):
         raise Wrong(f"{show(written)} must end with the model's name; leave the last part out")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
+import os
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from redpoll.backends.reach import DIRECT, Reach, reach
 from redpoll.catalog import Model, Record, Version
+from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir
 
 PROBE_TIMEOUT_S = 2.0
@@ -40,6 +42,7 @@ class HealthBook:
         self._workers: dict[str, dict[str, Any]] = {}
         self._probes: dict[tuple[str, str], VersionHealth] = {}
         self._probed: dict[tuple[str, str], float] = {}
+        self._reaches: dict[tuple[str, str], tuple[Version, Reach]] = {}  # TLS is made once
 
     def refresh(self) -> None:
         """Read ``workers.json`` again where it changed."""
@@ -107,40 +110,60 @@ class HealthBook:
         ]
         for model, version in due:
             self._probed[(model, version.name)] = now
-        found = await asyncio.gather(*(probe(version) for _, version in due))
+        found = await asyncio.gather(*(self._ask(model, version) for model, version in due))
         for (model, version), health in zip(due, found, strict=True):
             self._probes[(model, version.name)] = health
 
+    async def _ask(self, model: str, version: Version) -> VersionHealth:
+        known = self._reaches.get((model, version.name))
+        try:
+            if known is None or known[0] != version:
+                known = version, reach(version, os.environ)
+                self._reaches[(model, version.name)] = known
+        except RedpollError as error:
+            return VersionHealth(ready=False, state="unreachable", detail=error.message)
+        return await probe(version, known[1])
 
-async def probe(version: Version) -> VersionHealth:
-    """``GET <url>/ready`` of a remote backend, with a time limit."""
-    url = urlsplit(version.backend)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    path = (url.path.rstrip("/") or "") + "/ready"
+
+async def probe(version: Version, shared: Reach = DIRECT) -> VersionHealth:
+    """``GET <url>/ready`` of a remote backend, with a time limit; one replica is enough."""
+    found = await asyncio.gather(*(_probe(url, version.plain, shared) for url in version.urls))
+    ready = sum(health.ready for health in found)
+    best = min(found, key=lambda health: not health.ready)
+    return msgspec.structs.replace(best, workers=ready)
+
+
+async def _probe(written: str, plain: bool, shared: Reach) -> VersionHealth:
+    url = urlsplit(written)
+    path = url.path or "/"
+    if not plain:
+        path, written = path.rstrip("/") + "/ready", f"{written}/ready"
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
-            line = await _ask(url.hostname or "", port, path, url.scheme == "https")
+            line = await _ask(url, path, shared)
     except TimeoutError:
-        detail = f"{version.backend}/ready did not answer within {PROBE_TIMEOUT_S:.0f} s"
+        detail = f"{written} did not answer within {PROBE_TIMEOUT_S:.0f} s"
         return VersionHealth(ready=False, state="unreachable", detail=detail)
     except (OSError, ValueError) as error:
-        detail = f"{version.backend} could not be reached: {error}"
+        detail = f"{written.removesuffix('/ready')} could not be reached: {error}"
         return VersionHealth(ready=False, state="unreachable", detail=detail)
     words = line.split(None, 2)
     status = words[1] if len(words) > 1 and words[0].startswith("HTTP/1.") else "no HTTP"
-    if status == "200":
+    if status == "200" or (plain and status[:1] in "234"):
         return VersionHealth(ready=True, state="ready", workers=1)
-    detail = f"{version.backend}/ready answered {status}"
-    return VersionHealth(ready=False, state="starting", detail=detail)
+    return VersionHealth(ready=False, state="starting", detail=f"{written} answered {status}")
 
 
-async def _ask(host: str, port: int, path: str, tls: bool) -> str:
-    context = ssl.create_default_context() if tls else None
-    reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=PROBE_ANSWER_MAX)
+async def _ask(url: SplitResult, path: str, shared: Reach) -> str:
+    secure = url.scheme == "https"
+    port = url.port or (443 if secure else 80)
+    reader, writer = await asyncio.open_connection(
+        url.hostname or "", port, ssl=shared.tls if secure else None, limit=PROBE_ANSWER_MAX
+    )
     try:
-        writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode()
-        )
+        host = shared.host or url.netloc
+        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+        writer.write(head.encode() + shared.lines + b"\r\n")
         await writer.drain()
         return (await reader.readline()).decode("latin-1").strip()
     finally:

@@ -23,7 +23,7 @@ UNIX = "unix:"
 def addresses(data: DataDir, number: int, model: Model, version: Version) -> tuple[str, ...]:
     """Where a version answers: its URL, or ``unix:<path>`` for each of its workers."""
     if version.kind == "http":
-        return (version.backend,)
+        return version.urls
     declaration = model.declaration()
     return tuple(
         f"{UNIX}{data.socket(number, version.name, index, declaration)}"

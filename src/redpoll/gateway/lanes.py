@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from redpoll.backends.link import Link
 from redpoll.backends.pool import HttpBackend, Unreachable
 from redpoll.backends.port import Backend
+from redpoll.backends.remote import remote
 from redpoll.capture import OIP_ANSWER
 from redpoll.catalog import Model, Version
 from redpoll.errors import RedpollError
@@ -110,19 +112,23 @@ class Lane:
 
 
 def make_backend(
-    model: str, target: Target, inbox: Inbox[tuple[Link, bytes]] | None = None
+    model: Model, target: Target, inbox: Inbox[tuple[Link, bytes]] | None = None
 ) -> Backend:
     """The backend of a target: one URL, or its workers' sockets (one call at a time each)."""
     version = target.version
     worker = version.worker
     if not target.addresses:
-        return Unreachable(f"{model} {version.name} has no address; apply its configuration again.")
+        return Unreachable(
+            f"{model.name} {version.name} has no address; apply its configuration again."
+        )
+    if not worker:
+        return remote(version, target.addresses, model, os.environ, inbox)
     try:
         return HttpBackend(
             target.addresses,
-            model,
-            connections=_calls_at_once(version) if worker else version.pool.connections,
-            idle_s=3600.0 if worker else version.pool.idle_s,
+            model.name,
+            connections=_calls_at_once(version),
+            idle_s=3600.0,
             resend=version.resend,
             inbox=inbox,
         )

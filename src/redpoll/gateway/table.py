@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from redpoll import routes
+from redpoll.catalog import Model
 from redpoll.gateway.gateway import Gateway
 from redpoll.gateway.lanes import Lane, Served, make_backend
 from redpoll.routes import Table, Target
@@ -87,7 +88,7 @@ class RouteTable:
             before = gateway.models.get(name)
             lanes = {}
             for version, target in route.targets.items():
-                lane = self._lane(name, target, before)
+                lane = self._lane(route.model, target, before)
                 lanes[version] = lane
                 kept.add(lane)
             models[name] = Served(gateway, route, lanes)
@@ -102,16 +103,18 @@ class RouteTable:
         gateway.counters.set("redpoll_route_generation", (self._process,), table.generation)
         self._probe()
 
-    def _lane(self, name: str, target: Target, before: Served | None) -> Lane:
+    def _lane(self, model: Model, target: Target, before: Served | None) -> Lane:
         lane = before.lanes.get(target.version.name) if before is not None else None
+        if before is not None and target.version.plain and before.route.model != model:
+            lane = None  # it reads and writes as the model is declared
         if lane is not None and lane.target == target:
             return lane
         if lane is not None and _same_place(lane.target, target):
             lane.retarget(target)  # only whether it runs changed: its connections stay
             return lane
         gateway = self._gateway
-        backend = make_backend(name, target, gateway.links)
-        return Lane(name, target, backend, gateway.counters)
+        backend = make_backend(model, target, gateway.links)
+        return Lane(model.name, target, backend, gateway.counters)
 
     def _keep(self) -> None:
         """Once a second: probe, give idle connections up, close what nobody uses any more."""

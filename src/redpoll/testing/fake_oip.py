@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,7 +76,14 @@ def constant(name: str, value: Any, datatype: str = "FP64") -> Decide:
 class FakeOip:
     """The server. ``decide`` may be changed while it runs; ``ready`` is what probes are told."""
 
-    def __init__(self, decide: Decide = echo, *, socket: str = "", port: int = 0) -> None:
+    def __init__(
+        self,
+        decide: Decide = echo,
+        *,
+        socket: str = "",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.decide = decide
         self.ready = True
         self.said = b'{"name":"m","inputs":[],"outputs":[]}'  # to every GET
@@ -85,6 +93,8 @@ class FakeOip:
         self.idle_s: float | None = None  # keep-alive: closes what is idle that long
         self.port = port
         self.socket = socket
+        self.tls = tls
+        self.probed: list[Request] = []  # every GET
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -94,7 +104,10 @@ class FakeOip:
     @property
     def url(self) -> str:
         """Of model ``m`` here; for a Unix socket ``unix:<path>``."""
-        return f"unix:{self.socket}" if self.socket else f"http://127.0.0.1:{self.port}/v2/models/m"
+        if self.socket:
+            return f"unix:{self.socket}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}/v2/models/m"
 
     def __enter__(self) -> FakeOip:
         self._thread.start()
@@ -140,7 +153,9 @@ class FakeOip:
         if self.socket:
             self._server = await asyncio.start_unix_server(self._client, self.socket)
         else:
-            self._server = await asyncio.start_server(self._client, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(
+                self._client, "127.0.0.1", self.port, ssl=self.tls
+            )
             self.port = self._server.sockets[0].getsockname()[1]
         self._started.set()
         await asyncio.get_running_loop().create_future()
@@ -184,6 +199,7 @@ class FakeOip:
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         """Answer; False where the connection is to be closed."""
         if request.method == "GET":
+            self.probed.append(request)
             answer = Answer(200 if self.ready else 503, self.said)
         else:
             self.requests.append(request)
