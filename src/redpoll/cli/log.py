@@ -35,8 +35,9 @@ def log() -> None:
 def query(face: Face, sql: str, as_csv: bool) -> None:
     """Run SQL (DuckDB's) over the log: one table a fact, sealed and live.
 
-    Tables: request, answer, outcome, review, decision, deploy, sample, erase; each with its
-    columns, `model` and `hour`. With --json: one array of row objects.
+    Tables: request, answer, outcome, review, decision, deploy, sample, erase, and inputs and
+    outputs, typed and by row; each with its columns, `model` and `hour`. With --json: one array of
+    row objects.
     """
     from redpoll.journal.query import query as run
 

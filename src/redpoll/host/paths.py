@@ -18,6 +18,7 @@ class DataDir:
         self.catalog = self.root / "catalog.sqlite"
         self.journal = self.root / "journal"
         self.wal = self.journal / "wal"
+        self.rows = self.root / "rows"  # typed, made of the journal: may be deleted
         self.views = self.root / "views"
         self.artifacts = self.root / "artifacts"
         self.run = self.root / "run"

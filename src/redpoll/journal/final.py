@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from redpoll import capture, routes
-from redpoll.catalog import Capture, Tensor
+from redpoll.catalog import Model, Tensor
 from redpoll.facts import Entry, Fact
 from redpoll.host.paths import DataDir
 from redpoll.journal.bulk import Column, Part
@@ -16,7 +16,7 @@ class Final:
 
     def __init__(self, data: DataDir) -> None:
         self._path = data.routes
-        self.captures: dict[str, Capture] = {}  # by model
+        self.models: dict[str, Model] = {}  # as they are declared now
         self._tensors: dict[str, Tensor] = {}
         self._fillers: dict[str, capture.Filler] = {}
         self._read_at: tuple[int, int] | None = None
@@ -32,7 +32,7 @@ class Final:
         except (OSError, msgspec.DecodeError):
             return
         self._read_at = (found.st_ino, found.st_mtime_ns)
-        self.captures = {name: route.model.capture for name, route in table.routes.items()}
+        self.models = {name: route.model for name, route in table.routes.items()}
         self._tensors = {
             name: route.model.tensor
             for name, route in table.routes.items()

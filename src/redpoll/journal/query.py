@@ -34,6 +34,16 @@ _READS = {
     duckdb.StatementType.EXPLAIN,
     duckdb.StatementType.MULTI,  # PIVOT
 }
+_OPTIONS = (
+    "union_by_name = true, hive_partitioning = true, "
+    "hive_types = {'model': VARCHAR, 'hour': VARCHAR}"
+)
+# The columns of the typed tables where there are none yet.
+_ROWS = {
+    "inputs": "'' AS prediction_id, 0 AS \"row\", now() AS time, '' AS arm, '' AS model, '' AS hour",
+    "outputs": "'' AS prediction_id, 0 AS \"row\", now() AS time, '' AS version, '' AS role, "
+    "'' AS status, '' AS model, '' AS hour",
+}
 _EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
 
@@ -81,7 +91,7 @@ def snapshot(
     live = live_rows(layout, kinds)
     segments = layout.segments()  # after the live ones: what has gone from there is here
     with duckdb.connect(":memory:") as engine:
-        _offer(engine, segments, live)
+        _offer(engine, segments, live, layout.data.rows)
 
         def run(sql: str) -> Result:
             try:
@@ -167,6 +177,7 @@ def _offer(
     engine: duckdb.DuckDBPyConnection,
     segments: Sequence[Segment],
     live: dict[str, list[_Live]],
+    rows: Path,
 ) -> None:
     """Make the views, then close every other door."""
     engine.execute("SET TimeZone = 'UTC'")
@@ -183,13 +194,27 @@ def _offer(
         select = f"SELECT {columns} FROM live.{kind}"  # noqa: S608 (our own names)
         if mine:
             files = ", ".join(_quoted(segment.path) for segment in mine)
-            options = "union_by_name = true, hive_partitioning = true, hive_types = {'model': VARCHAR, 'hour': VARCHAR}"
-            select += f" UNION ALL SELECT {columns} FROM read_parquet([{files}], {options})"  # noqa: S608
+            select += f" UNION ALL SELECT {columns} FROM read_parquet([{files}], {_OPTIONS})"  # noqa: S608
             paths += [segment.path for segment in mine]
         engine.execute(f"CREATE VIEW {kind} AS {select}")
+    paths += _offer_rows(engine, rows)
     engine.execute(f"SET allowed_paths = [{', '.join(map(_quoted, paths))}]")
     engine.execute("SET enable_external_access = false")
     engine.execute("SET lock_configuration = true")
+
+
+def _offer_rows(engine: duckdb.DuckDBPyConnection, folder: Path) -> list[str]:
+    """The views `inputs` and `outputs`, of the typed tables that the sealer keeps; their files."""
+    found: list[str] = []
+    for name, columns in _ROWS.items():
+        paths = sorted(map(str, folder.glob(f"{name}/model=*/hour=*/[!.]*.parquet")))
+        select = f"SELECT {columns} WHERE false"
+        if paths:
+            files = ", ".join(map(_quoted, paths))
+            select = f"SELECT * FROM read_parquet([{files}], {_OPTIONS})"  # noqa: S608
+        engine.execute(f"CREATE VIEW {name} AS {select}")
+        found += paths
+    return found
 
 
 def live_table(kind: str, live: list[_Live]) -> pa.Table:

@@ -16,8 +16,10 @@ from redpoll.journal.files import FileJournal, FileWriter
 from redpoll.journal.final import Final
 from redpoll.journal.layout import Wal, path_locked
 from redpoll.sealer import orphans, retention, sealing
+from redpoll.sealer.rows import Rows
 
 RETAIN_S = 60.0  # between two looks for what may not stay
+ROWS_S = 2.0  # of typed tables at a time: to seal comes first
 RETRY_S = 5.0  # after a failure, before a stream is tried again
 SWEEP_S = 60.0
 _log = logging.getLogger("redpoll.sealer")
@@ -43,7 +45,8 @@ class Sealer:
         formats.mark(self._layout.root)
         self._known = self._start_ledger()
         self.removed: dict[tuple[str, str, str], int] = {}  # facts by model, fact and reason
-        self._retain_after = 0.0  # monotonic
+        self._retain_after = self._rows_after = 0.0  # monotonic
+        self._rows = Rows(self._layout)
         self._sweep()
         retention.sweep(self._layout)
 
@@ -71,6 +74,7 @@ class Sealer:
         if time.monotonic() >= self._retain_after:
             self._retain_after = time.monotonic() + RETAIN_S
             self._retain()
+        self._make_rows(self.sealed_facts > before)
         return self.sealed_facts - before
 
     def close(self) -> None:
@@ -79,10 +83,23 @@ class Sealer:
             self._writer.close()
             self._writer = None
 
+    def _make_rows(self, more: bool) -> None:
+        """Bring the typed tables up to date: now, where more was sealed, else now and then."""
+        if not more and time.monotonic() < self._rows_after:
+            return
+        try:
+            done = self._rows.round(self._final.models, ROWS_S)
+            self._rows_after = time.monotonic() + (RETAIN_S if done else 0.0)
+        except OSError as error:
+            self.failures += 1
+            self._rows_after = time.monotonic() + RETRY_S
+            _log.error("rows could not be made (again in %g s): %s", RETRY_S, error)
+
     def _retain(self) -> None:
         """Remove what models may not keep any longer."""
         try:
-            what = retention.due(self._layout, self._final.captures, self._clock.now_us())
+            captures = {name: model.capture for name, model in self._final.models.items()}
+            what = retention.due(self._layout, captures, self._clock.now_us())
             removed = retention.remove(self._layout, what, self._say)
         except (OSError, RedpollError) as error:
             self.failures += 1
