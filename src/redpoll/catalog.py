@@ -55,8 +55,15 @@ class Server(Record, frozen=True, kw_only=True):
     tokens_file: str | None = None  # absolute path
     drain_s: float = 10.0
     on_journal_failure: str = "refuse"  # refuse | serve
+    tls_cert: str | None = None  # absolute path; with it both listeners speak TLS
+    tls_key: str | None = None
     origins: tuple[str, ...] = ()  # of pages that may send outcomes; none: all
     metrics: str | None = None  # a listener of its own for /metrics
+
+    @property
+    def scheme(self) -> str:
+        """``https`` where the listeners speak TLS."""
+        return "http" if self.tls_cert is None else "https"
 
 
 class Pool(Record, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ CATALOG: dict[str, tuple[int, str, str]] = {
     "RP-116": (503, "starting", "The server is starting: its gateway has not read its first route table yet, and cannot tell which models there are. Retry after the seconds in `Retry-After`."),
     "RP-120": (400, "binary_tensors", "A length of a request with binary tensors (`Inference-Header-Content-Length`, `binary_data_size`) is not what the body holds, or bytes are none of the datatype."),
     "RP-121": (400, "json_only", "The version that answers reads JSON tensors alone, and the request holds what JSON cannot carry: an infinity, or bytes that are no UTF-8."),
+    "RP-130": (400, "tls", "The certificate or key of `server.tls` could not be read, or the two do not belong together. At the start redpoll does not serve; where they were replaced while it ran, the certificate before stays in use."),
     "RP-140": (429, "token_limit", "The token asks more often than its `per_second` allows. Nothing was done; wait the seconds in `Retry-After`, or have a token with a higher bound made."),
     "RP-141": (0, "token_exists", "A token of that name is in the tokens file already. A name stands for one token: what is done with it is signed so."),
     "RP-142": (0, "unknown_token", "No token of that name is in the tokens file."),

@@ -82,7 +82,6 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion(text, line, key, says)
 LATER = [
     'include = ["m/*.toml"]', "[alerts]\nwebhook = {url_env='X'}",
     "[server]\ngateways = 1",
-    '[server]\ntls = {cert = "a", key = "b"}',
     '[models.churn]\nrequest_id_from = "input:a"',
     '[models.churn.automation]\nlevel = "full"',
     "[models.churn.versions]\nv2 = 'in-process:m:f'",

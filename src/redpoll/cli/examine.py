@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redpoll
 from redpoll import config as configuration
 from redpoll.catalog import Config, Server
-from redpoll.cli.face import Face
+from redpoll.cli.face import Face, cert_of, scheme_of
 from redpoll.client import ClientError
 from redpoll.client.transport import Transport
 from redpoll.errors import RedpollError
@@ -256,7 +256,8 @@ def _server(patient: Patient) -> Iterator[Finding]:
     if said is None:
         yield from _stopped(patient)
         return
-    where = f"pid {said['pid']}, data http://{said['data']}, console http://{said['control']}"
+    data, console = (f"{scheme_of(said)}://{said[key]}" for key in ("data", "control"))
+    where = f"pid {said['pid']}, data {data}, console {console}"
     running = said.get("version", "")
     if running != redpoll.__version__:
         yield Finding(
@@ -269,7 +270,7 @@ def _server(patient: Patient) -> Iterator[Finding]:
     if died:
         words = ", ".join(f"{name} {count} times" for name, count in died.items())
         yield Finding("server", WARN, f"started again since it runs: {words}", "see its log")
-    yield from _answers(said["data"], "/readyz", "gateway")
+    yield from _answers(said, "/readyz", "gateway")
     yield from _models_now(patient)
 
 
@@ -323,13 +324,14 @@ def _models_now(patient: Patient) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _answers(address: str, path: str, name: str) -> Iterator[Finding]:
-    transport = Transport(f"http://{_reachable(address)}", token=None, timeout_s=5.0)
+def _answers(said: dict[str, Any], path: str, name: str) -> Iterator[Finding]:
+    address = f"{scheme_of(said)}://{said['data']}"
+    transport = Transport(_reachable(address), token=None, timeout_s=5.0, cert=cert_of(said))
     try:
         transport.call("GET", path)
-        yield Finding(name, OK, f"http://{address}{path} says that it is ready")
+        yield Finding(name, OK, f"{address}{path} says that it is ready")
     except ClientError as error:
-        yield Finding(name, BAD, f"http://{address}{path}: {error.message}", "see its log")
+        yield Finding(name, BAD, f"{address}{path}: {error.message}", "see its log")
     finally:
         transport.close()
 

@@ -91,7 +91,9 @@ class Face:
         if self._server:
             return Remote(self._server)
         said = self.addresses()
-        return Remote(f"http://{said['control']}") if said and said.get("control") else None
+        if not said or not said.get("control"):
+            return None
+        return Remote(f"{scheme_of(said)}://{said['control']}", cert_of(said))
 
     def server(self) -> Remote:
         """The API, or RP-603 where no server runs."""
@@ -124,8 +126,20 @@ class Face:
                     f"no server runs on {self.data.root}; start it with `redpoll serve`, or name "
                     "its data address with --url",
                 )
-            url = f"http://{said['data']}"
+            url = f"{scheme_of(said)}://{said['data']}"
+            options.setdefault("cert", cert_of(said))
         return Client(url, **options)
+
+
+def scheme_of(said: dict[str, Any]) -> str:
+    """``http``, or ``https`` where a server (its ``run/server.json``) speaks TLS."""
+    return str(said.get("scheme") or "http")
+
+
+def cert_of(said: dict[str, Any]) -> str | None:
+    """The file of a server's own certificate, which is trusted on its own machine."""
+    server = said.get("server")
+    return server.get("tls_cert") if isinstance(server, dict) else None
 
 
 def with_face(command: Command) -> Command:

@@ -27,16 +27,17 @@ def open_console(face: Face, what: str | None) -> None:
     """
     remote = face.server()
     path = _path(remote, what) if what else "/"
-    host, colon, port = remote.url.removeprefix("http://").rstrip("/").rpartition(":")
+    scheme, _, address = remote.url.rstrip("/").partition("://")
+    host, colon, port = address.rpartition(":")
     url = f"{remote.url.rstrip('/')}{path}"
     if host in ANY:
-        url = f"http://{ANY[host]}{colon}{port}{path}"
+        url = f"{scheme}://{ANY[host]}{colon}{port}{path}"
     face.out.result({"url": url}, url)
     if face.out.as_json:
         return
     far = os.environ.get("SSH_CONNECTION", "").split()
     if far:
-        address = url.removeprefix("http://").partition("/")[0]
+        address = url.partition("://")[2].partition("/")[0]
         face.out.say(f"from your own machine: ssh -L {port}:{address} {far[2]}, then open it there")
     elif not _has_display() or not webbrowser.open(url):
         face.out.say("no browser could be opened here; open the address yourself")

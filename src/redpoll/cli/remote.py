@@ -21,10 +21,10 @@ class Remote:
 
     running = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, cert: str | None = None) -> None:
         token = os.environ.get("REDPOLL_TOKEN") or None
         self.url = url
-        self._transport = Transport(url, token=token, timeout_s=TIMEOUT_S)
+        self._transport = Transport(url, token=token, timeout_s=TIMEOUT_S, cert=cert)
 
     def overview(self) -> dict[str, Any]:
         """All models (``views.Overview``)."""

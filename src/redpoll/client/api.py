@@ -42,7 +42,8 @@ class Client:
 
     ``url`` and ``token`` default to ``REDPOLL_URL`` and ``REDPOLL_TOKEN``, ``control_url`` (needed
     for rollouts only) to ``REDPOLL_SERVER``. ``unit_header`` is what the model's ``unit_from``
-    names. Every call may raise :class:`ClientError`.
+    names. ``cert`` is a file with the server's certificate, where no authority that this machine
+    knows has signed it (``SSL_CERT_FILE`` does for a private authority). Every call may raise :class:`ClientError`.
     """
 
     def __init__(
@@ -53,12 +54,13 @@ class Client:
         token: str | None = None,
         timeout_s: float = 10.0,
         unit_header: str = "redpoll-unit",
+        cert: str | None = None,
     ) -> None:
         token = token or os.environ.get("REDPOLL_TOKEN") or None
         url = url or os.environ.get("REDPOLL_URL") or DATA_URL
         control_url = control_url or os.environ.get("REDPOLL_SERVER") or CONTROL_URL
-        self._data = Transport(url, token=token, timeout_s=timeout_s)
-        self._control = Transport(control_url, token=token, timeout_s=timeout_s)
+        self._data = Transport(url, token=token, timeout_s=timeout_s, cert=cert)
+        self._control = Transport(control_url, token=token, timeout_s=timeout_s, cert=cert)
         self._unit_header = unit_header
 
     def predict(

@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             "`tokens_file` as the others do.",
             True,
         ),
+        "tls": Setting("table", "none", "Certificate and key: both listeners speak TLS."),
         "origins": Setting(
             "array of origins",
             "all",
@@ -65,6 +66,10 @@ SECTIONS: dict[str, dict[str, Setting]] = {
         "format": Setting(
             "text, json", '"text"', "A line a message, or a JSON object a line.", True
         ),
+    },
+    "server.tls": {
+        "cert": Setting("path", "required", "The certificate, with its chain, in PEM.", True),
+        "key": Setting("path", "required", "Its key in PEM, without a password.", True),
     },
     "server.limits": {
         "connections": Setting("integer", "4096", "Clients connected at once.", True),
@@ -294,7 +299,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
 # Settings that later releases bring. Their names are kept, so that no other meaning takes them.
 LATER: dict[str, tuple[str, ...]] = {
     "": ("include", "alerts"),
-    "server": ("gateways", "tls"),
+    "server": ("gateways",),
     "models.*": ("request_id_from", "automation"),
     "models.*.rollout": ("match", "ask_timeout", "deadline", "on_deadline"),
     "models.*.rollout.gates[]": ("slices",),

@@ -121,6 +121,9 @@ def _check_files(config: Config, report: Report, stored: Collection[tuple[str, s
         for version in model.versions:
             if (model.name, version.name) not in stored:
                 _check_version(model, version, report)
+    for key, path in (("cert", config.server.tls_cert), ("key", config.server.tls_key)):
+        if path and not Path(path).is_file():
+            report.add(("server", "tls", key), f"there is no file {path}")
     tokens = config.server.tokens_file
     if tokens and not Path(tokens).is_file():
         report.add(

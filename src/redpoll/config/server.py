@@ -22,6 +22,10 @@ def read_server(node: Node, folder: str) -> Server:
     default = Server()
     tokens = node.get("tokens_file", text, "")
     log = node.child("log", "server.log")
+    tls = node.child("tls", "server.tls")
+    cert, key = tls.get("cert", text, ""), tls.get("key", text, "")
+    if node.has("tls") and not (cert and key):
+        node.wrong("tls", 'TLS wants both files: {cert = "tls.crt", key = "tls.key"}')
     server = Server(
         data=node.get("data", address, default.data),
         control=node.get("control", address, default.control),
@@ -33,6 +37,8 @@ def read_server(node: Node, folder: str) -> Server:
         on_journal_failure=node.get(
             "on_journal_failure", choice("refuse", "serve"), default.on_journal_failure
         ),
+        tls_cert=absolute(cert, folder) if cert else None,
+        tls_key=absolute(key, folder) if key else None,
         origins=node.get("origins", origins, ()),
         metrics=node.get("metrics", address, "") or None,
     )

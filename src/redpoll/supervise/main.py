@@ -19,7 +19,7 @@ import redpoll
 from redpoll import config as configuration
 from redpoll.catalog import Config
 from redpoll.errors import RedpollError
-from redpoll.host import lifeline, lock, logs, reserve
+from redpoll.host import lifeline, lock, logs, reserve, tls
 from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir, replace
 from redpoll.host.process import alive, left_behind
@@ -121,6 +121,9 @@ class Supervisor:
         self._addresses = (sockets.name(data_socket), sockets.name(control_socket))
         self._metrics_at = None if metrics_socket is None else sockets.name(metrics_socket)
         self._exporter = Exporter(data.metrics, metrics_socket) if metrics_socket else None
+        server = config.server
+        if server.tls_cert and server.tls_key:
+            tls.serving(server.tls_cert, server.tls_key)  # said now, rather than by each child
         self._started_us = time.time_ns() // 1000
         self._loop = asyncio.get_running_loop()
         self._lifeline, self._lifeline_end = lifeline.pipe()
@@ -220,6 +223,7 @@ class Supervisor:
             "config": self._config.path,
             "started_us": self._started_us,
             "version": redpoll.__version__,
+            "scheme": self._config.server.scheme,
             "server": msgspec.to_builtins(self._config.server),
         }
         try:
@@ -247,15 +251,16 @@ class Supervisor:
         waiting = {"the gateway": (data, "/readyz"), "control": (control, "/healthz")}
         while waiting:
             for name, (address, path) in list(waiting.items()):
-                if await _answers(address, path):
+                if await _answers(address, path, self._config.server.tls_cert):
                     del waiting[name]
             if self._loop.time() > end:
                 log.error("%s did not answer within %g s", " and ".join(waiting), READY_S)
                 end = float("inf")
             await asyncio.sleep(0.05 if waiting else 0)
-        self._say(f"redpoll is up: data http://{data}, console http://{control}")
+        scheme, cert = self._config.server.scheme, self._config.server.tls_cert
+        self._say(f"redpoll is up: data {scheme}://{data}, console {scheme}://{control}")
         end = self._loop.time() + READY_S
-        while not await _answers(data, "/v2/health/ready"):
+        while not await _answers(data, "/v2/health/ready", cert):
             if self._loop.time() > end:
                 log.error("not every live version answers yet; `redpoll status` says which and why")
                 end = float("inf")
@@ -270,13 +275,15 @@ class Supervisor:
             print(sentence, file=sys.stderr, flush=True)
 
 
-async def _answers(address: str, path: str) -> bool:
+async def _answers(address: str, path: str, cert: str | None) -> bool:
     """Whether ``GET path`` is answered with 200 within a second."""
     host, port = sockets.split(address)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     try:
         async with asyncio.timeout(1.0):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=tls.trusting(cert) if cert else None
+            )
             try:
                 writer.write(
                     f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()

@@ -22,7 +22,7 @@ import uvloop
 from redpoll.catalog import Server
 from redpoll.control.service import Control
 from redpoll.errors import RedpollError
-from redpoll.host import lifeline, logs
+from redpoll.host import lifeline, logs, tls
 from redpoll.host.paths import DataDir
 from redpoll.host.tokens import Tokens, check_reach
 from redpoll.journal.files import Journal
@@ -36,6 +36,13 @@ log = logging.getLogger("redpoll.control")
 HEADER_BYTES_MAX = 64 * 1024
 CONNECTIONS_MAX = 512
 GRACE_S = 5
+
+
+async def _renew(files: tls.Renewed) -> None:
+    """Look for a renewed certificate once a second."""
+    while True:
+        await asyncio.sleep(1.0)
+        files.check()
 
 
 class _Serve(uvicorn.Server):
@@ -98,21 +105,25 @@ async def run(arguments: argparse.Namespace) -> None:
     control = Control(data, Journal(data.root), SqliteStore(data.catalog))
     await control.start(hold=bool(arguments.config))
     app = create_app(control, server, tokens=tokens)
-    web = _Serve(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http=Protocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            h11_max_incomplete_event_size=HEADER_BYTES_MAX,
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_graceful_shutdown=GRACE_S,
-            lifespan="on",
-        )
+    cert, key, renewing = server.tls_cert, server.tls_key, None
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http=Protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="on",
     )
+    config.load()
+    if cert and key:
+        config.ssl = tls.serving(cert, key)
+        renewing = loop.create_task(_renew(tls.Renewed(config.ssl, cert, key)))
+    web = _Serve(config)
 
     def stop() -> None:
         app.state.hub.close()
@@ -130,6 +141,8 @@ async def run(arguments: argparse.Namespace) -> None:
     try:
         await web.serve(sockets=[socket.socket(fileno=arguments.fd)])
     finally:
+        if renewing is not None:
+            renewing.cancel()
         await control.stop()
 
 

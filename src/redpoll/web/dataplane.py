@@ -23,7 +23,7 @@ from redpoll.catalog import Server
 from redpoll.errors import RedpollError
 from redpoll.gateway.gateway import Gateway
 from redpoll.gateway.table import RouteTable
-from redpoll.host import lifeline, logs
+from redpoll.host import lifeline, logs, tls
 from redpoll.host.counters import Counters
 from redpoll.host.paths import DataDir
 from redpoll.host.tokens import Tokens, check_reach
@@ -73,6 +73,7 @@ class Process:
         )
         self.clients = Clients(self.plane, self.loop)
         self._end = asyncio.Event()
+        self._tls: tls.Renewed | None = None
 
     async def run(self) -> None:
         """Serve until told to stop; then finish what was begun, within ``drain``."""
@@ -83,10 +84,15 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._end.set)
         # The first beat is on disk: whoever folds the journal knows of us before we accept.
+        context = None
+        cert, key = self._server.tls_cert, self._server.tls_key
+        if cert and key:
+            context = tls.serving(cert, key)
+            self._tls = tls.Renewed(context, cert, key)
         listening = await self.loop.create_server(
-            self.clients.connect, sock=self._listener, backlog=BACKLOG
+            self.clients.connect, sock=self._listener, backlog=BACKLOG, ssl=context
         )
-        log.info("listening on %s", url_of(self._listener.getsockname()))
+        log.info("listening on %s", url_of(self._listener.getsockname(), self._server.scheme))
         await self._end.wait()
         await self._drain()
         listening.close()
@@ -124,16 +130,18 @@ class Process:
     def _save(self, last: bool = False) -> None:
         if not last:
             self.loop.call_later(SAVE_S, self._save)
+        if self._tls is not None:
+            self._tls.check()
         try:
             self.counters.save()
         except OSError as error:
             log.error("the counters could not be saved: %s", error)
 
 
-def url_of(address: tuple[str | int, ...]) -> str:
+def url_of(address: tuple[str | int, ...], scheme: str = "http") -> str:
     """An address of ``getsockname`` as people open it: ``http://127.0.0.1:8080``, ``http://[::1]:8080``."""
     host, port = str(address[0]), address[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _listener(fd: int | None, server: Server) -> socket.socket:
