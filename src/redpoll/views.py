@@ -228,6 +228,10 @@ class SystemView(Record, frozen=True, kw_only=True):
     closed_as_lost: int = 0  # requests whose gateway died before it could answer
     outcomes_rejected: int = 0
     units_missing: int = 0
+    left_out: tuple[CountView, ...] = ()  # bodies that were captured in part or not at all
+    removed: tuple[
+        CountView, ...
+    ] = ()  # sealed facts that were older than is kept, or past a bound
     behind_s: dict[str, float] = {}  # by reader
     free_bytes: int | None = None
     bytes_a_day: float | None = None  # by which free space shrinks
@@ -345,6 +349,7 @@ class RequestPage(Record, frozen=True, kw_only=True):
     looked: int  # facts
     reached_us: int | None
     cut: bool
+    unreadable: tuple[str, ...] = ()  # sealed files that are damaged, and were passed over
 
 
 class ApplyLine(Record, frozen=True, kw_only=True):

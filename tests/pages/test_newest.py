@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from redpoll.clock import SimClock
+from redpoll.control import requests_find
+from redpoll.control.requests import Asked
 from redpoll.facts import Answer, Entry, Outcome, Request
 from redpoll.host.paths import DataDir
 from redpoll.journal import newest, newest_sealed
@@ -197,3 +200,45 @@ def test_outcomes_are_facts_like_others(tmp_path):
     log.seal()
     wanted = Wanted("outcome", ("churn",), {"request_id": frozenset(["order-7"])})
     assert [one.fact for one in log.pages(wanted, 5)] == [fact]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_file_is_passed_over_and_told(tmp_path, damage):
+    """One bad file hides no other, and nobody takes what it held for not there."""
+    log = Log(tmp_path)
+    log.write(60)
+    log.close()
+    log.seal()
+    segments = sorted(log.journal.layout.segments(["request"]), key=lambda one: one.path)
+    bad = Path(segments[len(segments) // 2].path)
+    raw = bytearray(bad.read_bytes())
+    if damage == "flipped":
+        raw[4:200] = bytes(b ^ 0xFF for b in raw[4:200])
+    bad.write_bytes(
+        {"cut": bytes(raw[: len(raw) // 2]), "flipped": bytes(raw), "empty": b""}[damage]
+    )
+    budget = Budget(10**9, 60.0)
+    wanted = Wanted("request")
+    page = find(log.journal.layout, wanted, limit=1000, after=None, budget=budget)
+    kept = sum(one.path != str(bad) for one in segments)
+    assert budget.unreadable == {str(bad)} and kept == len(segments) - 1
+    assert 0 < len(page.entries) < 60 and page.more is None
+
+
+def test_what_belongs_to_a_row_is_looked_for_though_the_row_was_found_late(tmp_path, monkeypatch):
+    """A search that took all its time still knows how its request was answered."""
+    log = Log(tmp_path)
+    log.write(20)
+    monkeypatch.setattr(requests_find, "SECONDS_MAX", 0.4)
+    real = requests_find.find
+
+    def slow(layout, wanted, **more):
+        found = real(layout, wanted, **more)
+        if wanted.kind == "request":
+            time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(requests_find, "find", slow)
+    page = requests_find.page(log.data, Asked(wanted_id="order-7"), None)
+    (line,) = page.lines
+    assert line.request_id == "order-7" and line.status in ("ok", "error")

@@ -55,7 +55,7 @@ def page(data: DataDir, asked: Asked, models: tuple[str, ...] | None) -> Request
         if len(lines) > asked.limit or more is None:
             break
         after = more
-        if search.budget.spent() or search.joins.spent() or len(lines) == asked.limit:
+        if search.budget.spent() or search.hurried or len(lines) == asked.limit:
             break
     return _page(search, asked, lines, more)
 
@@ -69,7 +69,8 @@ def _page(search: _Search, asked: Asked, lines: list[_Line], more: Key | None) -
         more=more,
         looked=search.budget.looked,
         reached_us=-more[0] if more is not None else None,
-        cut=more is not None and (len(lines) < asked.limit or search.joins.spent()),
+        unreadable=tuple(sorted(search.budget.unreadable | search.unreadable)),
+        cut=more is not None and (len(lines) < asked.limit or search.hurried),
     )
 
 
@@ -78,7 +79,8 @@ class _Search:
 
     def __init__(self, layout: Layout, asked: Asked, models: tuple[str, ...] | None) -> None:
         self.budget = Budget(FACTS_MAX, SECONDS_MAX)
-        self.joins = Budget(FACTS_MAX, SECONDS_MAX)
+        self.hurried = False  # not all that belongs to the rows was looked for
+        self.unreadable: set[str] = set()
         # Where rows are sorted out after they were joined, a page's worth at a time is too few.
         self._batch = max(asked.limit, SORTED_OUT) if asked.status else asked.limit
         self._layout = layout
@@ -106,7 +108,7 @@ class _Search:
         for entry in found.entries:
             assert isinstance(entry.fact, Request)
             answer = answers.get(entry.fact.prediction_id)
-            unsought = answer is None and self.joins.spent()
+            unsought = answer is None and self.hurried
             status = answer.status if answer is not None else "" if unsought else NONE
             if (
                 not asked.status
@@ -166,7 +168,11 @@ class _Search:
     def _of(
         self, kind: str, times: dict[str, int], behind_us: int, texts: dict[str, frozenset[str]]
     ) -> Iterator[Entry]:
-        """Facts of these predictions: each looked for around its time, neighbours together."""
+        """Facts of these predictions: each looked for around its time, neighbours together.
+
+        They have a budget of their own: what belongs to rows that were found late is looked for, too.
+        """
+        budget = Budget(FACTS_MAX, SECONDS_MAX)
         for group in _groups(times):
             moments = [times[number] for number in group]
             wanted = Wanted(
@@ -176,8 +182,10 @@ class _Search:
                 min(moments) - SLACK_US,
                 max(moments) + behind_us,
             )
-            found = find(self._layout, wanted, limit=2 * len(group), after=None, budget=self.joins)
+            found = find(self._layout, wanted, limit=2 * len(group), after=None, budget=budget)
             yield from found.entries
+        self.hurried |= budget.spent()
+        self.unreadable |= budget.unreadable
 
 
 def _groups(times: dict[str, int]) -> Iterable[Sequence[str]]:

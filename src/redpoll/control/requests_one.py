@@ -23,7 +23,7 @@ from redpoll.views import (
 )
 
 FACTS_MAX = 5_000_000
-SECONDS_MAX = 3.0
+SECONDS_MAX = 6.0
 HELD_US = 7_200_000_000  # by how much a stream's held clock may be ahead of an id's
 SLACK_US = 5_000_000
 SOON_US = 60_000_000
@@ -49,21 +49,11 @@ def request(
     layout, mine = Layout(data), {"prediction_id": frozenset([prediction_id])}
     models = (model.name,)
     budget = Budget(FACTS_MAX, SECONDS_MAX)
-    entries: list[Entry] = []
-    for behind_us in (SOON_US, HELD_US):  # nearly always at once: the id holds when it was made
-        wanted = Wanted("request", models, mine, made_us - SLACK_US, made_us + behind_us, True)
-        entries = entries or find(layout, wanted, limit=1, after=None, budget=budget).entries
-    if not entries:
-        raise unknown(
-            prediction_id,
-            f"is not in the log of {model.name}: it was never journalled, or its hour was deleted"
-            " (capture.keep)",
-        )
-    entry = entries[0]
-    fact = entry.fact
-    assert isinstance(fact, Request)
-    answers = _answers(layout, models, mine, entry.time_us)
-    outcomes, notes = _outcomes(layout, model, fact, entry.time_us)
+    entry, fact = _request(layout, model, prediction_id, made_us, budget)
+    answers = _answers(layout, models, mine, entry.time_us, budget)
+    outcomes, notes = _outcomes(layout, model, fact, entry.time_us, budget)
+    if budget.unreadable:
+        notes.append(f"Damaged, and passed over: {', '.join(sorted(budget.unreadable))}.")
     return RequestView(
         prediction_id=prediction_id,
         request_id=fact.request_id,
@@ -98,11 +88,34 @@ def request(
     )
 
 
+def _request(
+    layout: Layout, model: Model, prediction_id: str, made_us: int, budget: Budget
+) -> tuple[Entry, Request]:
+    """The request itself. RP-405 where the log does not have it."""
+    mine = {"prediction_id": frozenset([prediction_id])}
+    entries: list[Entry] = []
+    for behind_us in (SOON_US, HELD_US):  # nearly always at once: the id holds when it was made
+        since_us, until_us = made_us - SLACK_US, made_us + behind_us
+        wanted = Wanted("request", (model.name,), mine, since_us, until_us, True)
+        entries = entries or find(layout, wanted, limit=1, after=None, budget=budget).entries
+    if not entries or not isinstance(entries[0].fact, Request):
+        damaged = f"; damaged: {', '.join(sorted(budget.unreadable))}" if budget.unreadable else ""
+        raise unknown(
+            prediction_id,
+            f"is not in the log of {model.name}: it was never journalled, or its hour was deleted"
+            f" (capture.keep){damaged}",
+        )
+    return entries[0], entries[0].fact
+
+
 def _answers(
-    layout: Layout, models: tuple[str, ...], mine: dict[str, frozenset[str]], time_us: int
+    layout: Layout,
+    models: tuple[str, ...],
+    mine: dict[str, frozenset[str]],
+    time_us: int,
+    budget: Budget,
 ) -> list[AnswerView]:
     """All roles, in order of time; looked for the longer, the longer no live one is there."""
-    budget = Budget(FACTS_MAX, SECONDS_MAX)
     found: list[Entry] = []
     since_us = time_us - SLACK_US
     for until_us in (time_us + SOON_US, time_us + ANSWERED_US, LATEST_US):
@@ -134,13 +147,12 @@ def _answer(entry: Entry, fact: Answer) -> AnswerView:
 
 
 def _outcomes(
-    layout: Layout, model: Model, fact: Request, time_us: int
+    layout: Layout, model: Model, fact: Request, time_us: int, budget: Budget
 ) -> tuple[list[OutcomeView], list[str]]:
     """By the prediction's id and by the request's, each id once, in order of arrival."""
     entries: list[Entry] = []
     notes: list[str] = []
     since_us = time_us - SLACK_US
-    budget = Budget(FACTS_MAX, SECONDS_MAX)
     for name, value in (("prediction_id", fact.prediction_id), ("request_id", fact.request_id)):
         wanted = Wanted("outcome", (model.name,), {name: frozenset([value])}, since_us)
         found = find(layout, wanted, limit=OUTCOMES_MAX, after=None, budget=budget)

@@ -107,6 +107,8 @@ class System:
             refused=tuple(self._counts("redpoll_refused_total")),
             closed_as_lost=int(numbers.get("closed as lost", 0)),
             outcomes_rejected=self._outcomes("rejected"),
+            left_out=tuple(self._counts("redpoll_capture_left_out_total")),
+            removed=tuple(self._counts("redpoll_journal_removed_total")),
             units_missing=int(numbers.get("redpoll_units_missing_total", 0)),
             behind_s={"control": known.age_s, "sealer": round(known.sealer_behind_s, 3)},
             free_bytes=known.free_bytes,
@@ -171,14 +173,14 @@ class System:
         self._began = began
 
     def _counts(self, metric: str) -> list[CountView]:
-        """A counter of two labels, largest first, zeros left out."""
+        """A counter whose last label is a reason, largest first, zeros left out."""
         found: dict[tuple[str, ...], float] = {}
         for one in self._engine.signals.processes:
             for (name, labels), value in one.values.items():
                 if name == metric and value:
                     found[labels] = found.get(labels, 0.0) + value
         ordered = sorted(found.items(), key=lambda one: (-one[1], one[0]))
-        return [CountView(name=n, reason=r, count=int(v)) for (n, r), v in ordered]
+        return [CountView(name=" ".join(n), reason=r, count=int(v)) for (*n, r), v in ordered]
 
     def _outcomes(self, state: str) -> int:
         return sum(

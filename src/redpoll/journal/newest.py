@@ -34,6 +34,7 @@ class Budget:
     def __init__(self, facts: int, seconds: float) -> None:
         self.facts_max = facts
         self.looked = 0
+        self.unreadable: set[str] = set()  # sealed files that are damaged: passed over, and told
         self._end_s = time.monotonic() + seconds
 
     def spent(self) -> bool:
@@ -88,7 +89,11 @@ def _find(
             reached = (-waiting.newest_us, "", 0)
             if budget.spent() and (after is None or reached > after):  # else it led to itself
                 return Found(found, reached)
-            got, looked = waiting.open(wanted, after, limit + 1)
+            try:
+                got, looked = waiting.open(wanted, after, limit + 1)
+            except newest_sealed.Damaged as damage:
+                budget.unreadable.add(str(damage))
+                got, looked = [], 0
             budget.looked += looked
             push(iter(got))
             waiting = next(sources, None)

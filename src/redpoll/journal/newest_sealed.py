@@ -22,12 +22,25 @@ HOUR_US = 3_600_000_000
 _KIND = dict(zip(facts.NAMES, facts.KINDS, strict=True))
 
 
+class Damaged(Exception):
+    """A sealed file that cannot be read; the text is its path."""
+
+
 @functools.lru_cache(maxsize=16_384)  # what is sealed does not change
 def span_us(segment: Segment) -> tuple[int, int]:
     """The times of its oldest and youngest fact, from its footer.
 
     ``FileNotFoundError`` where it has gone.
     """
+    try:
+        return _span_us(segment)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError):
+        return _hour_us(segment)  # who opens it is told
+
+
+def _span_us(segment: Segment) -> tuple[int, int]:
     with pq.ParquetFile(segment.path, memory_map=True) as file:
         # A map is two leaves, but all of them stand behind the common columns: the index is right.
         at = file.schema_arrow.names.index("time")
@@ -44,8 +57,17 @@ def span_us(segment: Segment) -> tuple[int, int]:
 def rows(segment: Segment, wanted: Wanted, after: Key | None, limit: int) -> tuple[list[Row], int]:
     """The newest ``limit`` rows behind ``after``, newest first, and how many facts were looked at.
 
-    ``FileNotFoundError`` where the file has gone.
+    ``FileNotFoundError`` where the file has gone, :class:`Damaged` where it cannot be read.
     """
+    try:
+        return _rows(segment, wanted, after, limit)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise Damaged(segment.path) from error
+
+
+def _rows(segment: Segment, wanted: Wanted, after: Key | None, limit: int) -> tuple[list[Row], int]:
     columns = facts.COLUMNS[wanted.kind]
     with pq.ParquetFile(segment.path, memory_map=True) as file:
         looked = file.metadata.num_rows

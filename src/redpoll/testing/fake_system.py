@@ -127,6 +127,7 @@ def system() -> SystemView:
             CountView(name="_", reason="unknown_model", count=12),
         ),
         outcomes_rejected=3,
+        left_out=(CountView(name="fraud request", reason="size", count=12),),
         behind_s={"control": 0.3, "sealer": 0.0},
         free_bytes=212 << 30,
         bytes_a_day=3.5 * (1 << 30),

@@ -117,6 +117,7 @@ def as_data(found: RequestPage) -> dict[str, Any]:
         "looked": found.looked,
         "reached_us": found.reached_us,
         "cut": found.cut,
+        "unreadable": found.unreadable,
     }
 
 
