@@ -13,9 +13,8 @@ import msgspec
 
 SCHEMA = 1
 NO_MODEL = "_"
-LOST = (
-    "facts_lost"  # the name of the Samples that say how many facts are missing, by fact and reason
-)
+# Names of Samples that say how many facts the log lacks: by fact and reason; removed: and by hour.
+LOST, REMOVED = "facts_lost", "facts_removed"
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from redpoll.errors import RedpollError
+from redpoll.facts import Sample
 from redpoll.journal import trailer
 from redpoll.journal.checking import verify
 from redpoll.journal.layout import Layout, Segment
+from redpoll.sealer import retention
 from tests.journal.golden import unpack
 from tests.journal.logs import Log, log, positions
 from tests.journal.support import wal_files
@@ -172,3 +174,29 @@ def test_there_must_be_a_journal(tmp_path: Path) -> None:
     with pytest.raises(RedpollError, match="There is no log in") as error:
         verify(tmp_path)
     assert error.value.code == "RP-302"
+
+
+def test_what_was_removed_as_told_is_not_missed_and_all_else_is(tmp_path: Path) -> None:
+    """Hours that went by `capture.keep` are a note; a file that went of another hour is damage."""
+    with log(tmp_path, rotate_bytes=2500) as one:
+        one.day(6)
+        one.seal_all()
+        hours = sorted({s.hour for s in Layout(one.data).segments()})
+        sealer = one.journal.open("sealer")
+        one.writers.append(sealer)
+
+        def say(model: str, fact: Sample) -> None:
+            sealer.append(model, fact)
+            sealer.sync()
+
+        what = [
+            retention.Due(model, kind, hours[0], "keep")
+            for model, kind in {(s.model, s.kind) for s in Layout(one.data).segments()}
+            if kind in retention.KINDS
+        ]
+        retention.remove(one.journal.layout, what, say)
+        found = verify(tmp_path)
+        assert found.ok and any("were removed" in note.what for note in found.notes), found
+        last = [s for s in Layout(one.data).segments(["answer"]) if s.hour == hours[4]]
+        Path(last[0].path).unlink()
+        assert not verify(tmp_path).ok

@@ -9,8 +9,9 @@ A server may run meanwhile: what is sealed or merged under our hands is looked a
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from redpoll.clock import hour
 from redpoll.errors import RedpollError
+from redpoll.facts import REMOVED, Entry, Sample
 from redpoll.host.paths import DataDir
 from redpoll.journal import formats, parquet, trailer
 from redpoll.journal.frames import Wanted
@@ -90,6 +92,7 @@ class _Look:
         self._said = said
         self._sealed: dict[str, _Sealed | None] = {}  # by path; None: it cannot be read
         self._live: dict[str, _Live] = {}
+        self._removed: set[str] = set()  # hours of which something was removed, as was told
         self._problems: dict[str, list[str]] = {}  # by path
         self._notes: dict[str, list[str]] = {}
 
@@ -123,6 +126,9 @@ class _Look:
                 return True
             with pq.ParquetFile(segment.path) as file:
                 self._sealed[segment.path] = self._contents(segment, file)
+            if segment.kind == "sample":
+                told = parquet.entries(segment, -1, raw=False)
+                self._removed |= {hour for entry in told for hour in _told(entry)}
         except FileNotFoundError:
             del self._sealed[segment.path]
             return False
@@ -182,6 +188,7 @@ class _Look:
         try:
             while entries := reader.batch(BATCH):
                 facts += len(entries)
+                self._removed |= {hour for entry in entries for hour in _told(entry)}
             problems = [*reader.damage, *([reader.problem] if reader.problem else [])]
             if reader.unreadable:
                 problems.append(f"{reader.unreadable} frames hold no known fact")
@@ -219,6 +226,12 @@ class _Look:
             self._notes[str(path)] = [
                 "the sealer set it aside: it is damaged, and what could be read of it was sealed"
             ]
+        if self._removed:
+            span = f"{min(self._removed)} to {max(self._removed)}"
+            self._notes[str(self._layout.root)] = [
+                f"facts of hours from {span} were removed, as `capture` says: what else may be missing"
+                " of about then is not looked for"
+            ]
         present = {one.path for one in segments} | {wal.path for wal in wals}
         read = [found for path, found in self._sealed.items() if found and path in present]
         here = [found for path, found in self._live.items() if path in present]
@@ -238,6 +251,7 @@ class _Look:
         """
         wanted: dict[_Range, int] = {}
         have: dict[_Range, int] = {}
+        hours: dict[_Range, set[str]] = {}
         loose: list[tuple[Segment, int]] = []  # of format 1, or the first part of a large one
         unread = False
         for segment in segments:
@@ -247,6 +261,7 @@ class _Look:
                 key = (origin.first, origin.last)
                 wanted[key] = origin.facts
                 have[key] = have.get(key, 0) + count
+                hours.setdefault(key, set()).add(segment.hour)
             if found and not found.origins:
                 loose.append((segment, found.rows))
         unexplained = False
@@ -262,11 +277,11 @@ class _Look:
                 self._problem(
                     f"{self._layout.root}/{stream}", f"{-missing} facts {between} there twice"
                 )
-            elif missing and not unread and key not in both:
+            elif missing and not unread and key not in both and not self._gone(hours[key]):
                 what = f"{missing} of {facts} facts {between} missing: a sealed file is gone"
                 self._problem(f"{self._layout.root}/{stream}", what)
         if not unexplained and not unread:
-            self._gaps(stream, sorted(wanted), wals)
+            self._gaps(stream, hours, wals)
         return fresh
 
     def _fresh(
@@ -292,16 +307,22 @@ class _Look:
                 )
         return fresh, both
 
-    def _gaps(self, stream: str, ranges: Sequence[tuple[int, int]], wals: Sequence[Wal]) -> None:
-        live = [
-            (wal.first, found.last)
+    def _gone(self, hours: Iterable[str]) -> bool:
+        """Whether something that was written about then was removed, as was told."""
+        near = {shifted(hour, by) for hour in hours for by in (-1, 0, 1)}
+        return not near.isdisjoint(self._removed)
+
+    def _gaps(self, stream: str, hours: Mapping[_Range, set[str]], wals: Sequence[Wal]) -> None:
+        live = {
+            (wal.first, found.last): set[str]()
             for wal in wals
             if (found := self._live.get(wal.path))
-            and not any(first <= wal.first <= last for first, last in ranges)
-        ]
-        for (_, last), (first, _) in itertools.pairwise(sorted([*ranges, *live])):
-            if first > last + 1:
-                what = f"frames {last + 1} to {first - 1} are nowhere: their files are gone"
+            and not any(first <= wal.first <= last for first, last in hours)
+        }
+        for (one, before), (other, after) in itertools.pairwise(sorted({**live, **hours}.items())):
+            begin, end = max(before, default=""), min(after, default="~")
+            if other[0] > one[1] + 1 and not any(begin <= at <= end for at in self._removed):
+                what = f"frames {one[1] + 1} to {other[0] - 1} are nowhere: their files are gone"
                 self._problem(f"{self._layout.root}/{stream}", what)
 
     def _listed(self, found: dict[str, list[str]]) -> tuple[Problem, ...]:
@@ -311,3 +332,19 @@ class _Look:
             for path, every in sorted(found.items())
             for what in every
         )
+
+
+def _told(entry: Entry) -> Iterator[str]:
+    """The hour that a Sample says was removed."""
+    fact = entry.fact
+    if isinstance(fact, Sample) and fact.name == REMOVED and "hour" in fact.labels:
+        yield fact.labels["hour"]
+
+
+def shifted(name: str, by: int) -> str:
+    """The hour before or after one, by name; itself where it is no hour."""
+    try:
+        moment = dt.datetime.strptime(name, "%Y-%m-%dT%H") + dt.timedelta(hours=by)
+    except ValueError:
+        return name
+    return moment.strftime("%Y-%m-%dT%H")

@@ -25,7 +25,7 @@ from redpoll.clock import hour
 from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir
 from redpoll.journal import batches, formats, parquet
-from redpoll.journal.layout import Layout, Segment, must_exist
+from redpoll.journal.layout import Layout, Segment, must_exist, steady
 from redpoll.journal.query import live_rows, live_table, plain, unsealed
 from redpoll.journal.reader import by_stream
 
@@ -80,7 +80,10 @@ def export(
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir()
             try:
-                done = _Export(layout, hidden, what, form, said or (lambda fact, rows: None)).run()
+                with steady(layout):
+                    done = _Export(
+                        layout, hidden, what, form, said or (lambda fact, rows: None)
+                    ).run()
                 break
             except FileNotFoundError:  # sealed or merged just now: begin again
                 if turn == TRIES - 1:

@@ -99,6 +99,7 @@ class FileFollower:
         lines = self._ledger.news()
         if lines is None or self._walk:
             self._walk = False
+            self._segments.clear()  # what is gone (merged, say) is in none of these any more
             found = self._layout.segments()
         else:
             paths = (path for line in lines for path in line.segments)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -103,6 +104,10 @@ class Layout:
                         found += _segments_of(hour_folder, kind, model, hour, role)
         return found
 
+    def segments_in(self, kind: str, model: str, hour: str) -> list[Segment]:
+        """The sealed files of one partition."""
+        return list(_segments_of(str(self.partition(kind, model, hour)), kind, model, hour, None))
+
     def segment_of(self, relative: str) -> Segment | None:
         """The segment of a path relative to the journal's folder; None where it is none."""
         parts = relative.split("/")
@@ -148,6 +153,26 @@ def path_locked(path: str) -> bool:
         return locked(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def steady(layout: Layout) -> Iterator[None]:
+    """While inside, the sealed files that are listed stay where they are (merging waits a while).
+
+    Two doors, one behind the other: who waits at the first keeps nobody who waits at the second.
+    """
+    with ExitStack() as doors:
+        try:
+            for folder in (layout.root, layout.wal):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                doors.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                if folder is layout.root:
+                    first = descriptor
+            fcntl.flock(first, fcntl.LOCK_UN)
+        except FileNotFoundError:
+            pass  # nobody merges where there is no such folder
+        yield
 
 
 def sync_folder(path: Path) -> None:

@@ -7,6 +7,7 @@ were listed and nothing else of the machine: it can neither read nor write anyth
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import decimal
 import math
@@ -14,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -25,10 +26,12 @@ from redpoll.errors import RedpollError
 from redpoll.host.paths import DataDir
 from redpoll.journal import formats, parquet
 from redpoll.journal.final import Final
-from redpoll.journal.layout import Layout, Segment, must_exist
+from redpoll.journal.layout import Layout, Segment, must_exist, steady
 from redpoll.journal.reader import wanted
 from redpoll.journal.wal import WalReader
 
+SNAPSHOTS_MAX = 10
+T = TypeVar("T")
 _READS = {
     duckdb.StatementType.SELECT,
     duckdb.StatementType.EXPLAIN,
@@ -73,8 +76,24 @@ def query(data_dir: DataDir | Path | str, sql: str) -> Result:
     words = set(re.findall(r"\w+", sql.lower()))
     dynamic = words & {"query", "query_table"}  # these may make a name while they run
     kinds = [kind for kind in facts.NAMES if kind in words or dynamic]
+    return asked(data_dir, kinds, lambda run: run(sql))
+
+
+def asked(
+    data_dir: DataDir | Path | str,
+    kinds: Sequence[str],
+    use: Callable[[Callable[[str], Result]], T],
+) -> T:
+    """What ``use`` makes of a snapshot; it is called again where files were merged under it."""
+    for _ in range(SNAPSHOTS_MAX - 1):
+        with contextlib.suppress(Moved), snapshot(data_dir, kinds) as run:
+            return use(run)
     with snapshot(data_dir, kinds) as run:
-        return run(sql)
+        return use(run)
+
+
+class Moved(RedpollError):
+    """Sealed files were merged, or removed, between the look at their names and the reading."""
 
 
 @contextmanager
@@ -83,15 +102,20 @@ def snapshot(
 ) -> Iterator[Callable[[str], Result]]:
     """The log as it is now, for several queries: a function that runs one.
 
-    Live facts are only there of these ``kinds``: to make them readable costs.
+    Live facts are only there of these ``kinds``: to make them readable costs. :class:`Moved` where a
+    sealed file has gone by the time it is read: see :func:`asked`.
     """
     layout = Layout(data_dir)
     must_exist(layout)
     formats.check(layout.root)
-    live = live_rows(layout, kinds)
-    segments = layout.segments()  # after the live ones: what has gone from there is here
-    with duckdb.connect(":memory:") as engine:
-        _offer(engine, segments, live, layout.data.rows)
+    with steady(layout), duckdb.connect(":memory:") as engine:
+        live = live_rows(layout, kinds)
+        segments = layout.segments()  # after the live ones: what has gone from there is here
+        paths = [segment.path for segment in segments]  # and those of the rows
+        try:
+            _offer(engine, segments, live, layout.data.rows, paths)
+        except duckdb.Error as error:
+            raise _said(error, paths) from error
 
         def run(sql: str) -> Result:
             try:
@@ -101,9 +125,14 @@ def snapshot(
                     Result((), (), []) if found is None else _plain_result(found.to_arrow_table())
                 )
             except duckdb.Error as error:
-                raise RedpollError("RP-302", f"The query could not be run: {error}") from error
+                raise _said(error, paths) from error
 
         yield run
+
+
+def _said(error: duckdb.Error, paths: Sequence[str]) -> RedpollError:
+    gone = not all(Path(path).exists() for path in paths)
+    return (Moved if gone else RedpollError)("RP-302", f"The query could not be run: {error}")
 
 
 def _check(engine: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -178,13 +207,13 @@ def _offer(
     segments: Sequence[Segment],
     live: dict[str, list[_Live]],
     rows: Path,
+    paths: list[str],
 ) -> None:
-    """Make the views, then close every other door."""
+    """Make the views, then close every other door. ``paths``: what may be read; rows come to it."""
     engine.execute("SET TimeZone = 'UTC'")
     engine.execute("SET temp_directory = ''")
     engine.execute("SET python_enable_replacements = false")
     engine.execute("CREATE SCHEMA live")
-    paths: list[str] = []
     for kind in facts.NAMES:
         mine = [segment for segment in segments if segment.kind == kind]
         engine.register("arriving", live_table(kind, unsealed(live[kind], mine)))
@@ -195,26 +224,23 @@ def _offer(
         if mine:
             files = ", ".join(_quoted(segment.path) for segment in mine)
             select += f" UNION ALL SELECT {columns} FROM read_parquet([{files}], {_OPTIONS})"  # noqa: S608
-            paths += [segment.path for segment in mine]
         engine.execute(f"CREATE VIEW {kind} AS {select}")
-    paths += _offer_rows(engine, rows)
+    _offer_rows(engine, rows, paths)
     engine.execute(f"SET allowed_paths = [{', '.join(map(_quoted, paths))}]")
     engine.execute("SET enable_external_access = false")
     engine.execute("SET lock_configuration = true")
 
 
-def _offer_rows(engine: duckdb.DuckDBPyConnection, folder: Path) -> list[str]:
-    """The views `inputs` and `outputs`, of the typed tables that the sealer keeps; their files."""
-    found: list[str] = []
+def _offer_rows(engine: duckdb.DuckDBPyConnection, folder: Path, paths: list[str]) -> None:
+    """The views `inputs` and `outputs`, of the typed tables that the sealer keeps."""
     for name, columns in _ROWS.items():
-        paths = sorted(map(str, folder.glob(f"{name}/model=*/hour=*/[!.]*.parquet")))
+        found = sorted(map(str, folder.glob(f"{name}/model=*/hour=*/[!.]*.parquet")))
+        paths += found
         select = f"SELECT {columns} WHERE false"
-        if paths:
-            files = ", ".join(map(_quoted, paths))
+        if found:
+            files = ", ".join(map(_quoted, found))
             select = f"SELECT * FROM read_parquet([{files}], {_OPTIONS})"  # noqa: S608
         engine.execute(f"CREATE VIEW {name} AS {select}")
-        found += paths
-    return found
 
 
 def live_table(kind: str, live: list[_Live]) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from redpoll.host.paths import DataDir
 from redpoll.journal.final import Final
 from redpoll.journal.follower import FileFollower
 from redpoll.journal.layout import Layout
-from redpoll.journal.query import snapshot
+from redpoll.journal.query import Result, asked
 from redpoll.journal.reader import wanted
 from redpoll.journal.wal import WalReader
 
@@ -81,8 +81,9 @@ def _newest(
     if last <= 0:
         return []
     recent = hour(SystemClock().now_us() - RECENT_US)
-    some: list[dict[str, Any]] = []
-    with snapshot(layout.data, kinds) as run:
+
+    def use(run: Callable[[str], Result]) -> list[dict[str, Any]]:
+        some: list[dict[str, Any]] = []
         for since in (recent, ""):  # two hours first: a long log is not read for its last lines
             some = []
             for kind in kinds:
@@ -96,6 +97,9 @@ def _newest(
                     some.append({"fact": kind, "model": found.pop("model"), **found})
             if len(some) >= last:
                 break
+        return some
+
+    some = asked(layout.data, kinds, use)
     # What was written after the heads were taken comes with what follows.
     some = [one for one in some if one["sequence"] <= heads.get(one["stream"], -1)]
     return sorted(some, key=lambda one: (one["time"], one["stream"], one["sequence"]))[-last:]

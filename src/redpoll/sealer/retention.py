@@ -19,12 +19,11 @@ import pyarrow.parquet as pq
 
 from redpoll.catalog import Capture
 from redpoll.clock import hour
-from redpoll.facts import Sample
+from redpoll.facts import REMOVED, Sample
 from redpoll.journal.layout import Layout, sync_folder
 
 KINDS = ("request", "answer", "outcome")
 FRESH_HOURS = 2  # the newest, this one included: who follows the log may not have read them yet
-REMOVED = "facts_removed"  # the Samples: labels fact, hour, reason; the value is how many
 _HOUR_US = 3_600_000_000
 _log = logging.getLogger("redpoll.sealer")
 

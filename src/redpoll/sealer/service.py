@@ -16,6 +16,7 @@ from redpoll.journal.files import FileJournal, FileWriter
 from redpoll.journal.final import Final
 from redpoll.journal.layout import Wal, path_locked
 from redpoll.sealer import orphans, retention, sealing
+from redpoll.sealer.merging import Merger
 from redpoll.sealer.rows import Rows
 
 RETAIN_S = 60.0  # between two looks for what may not stay
@@ -49,6 +50,7 @@ class Sealer:
         self._rows = Rows(self._layout)
         self._sweep()
         retention.sweep(self._layout)
+        self._merger = Merger(self._layout, clock)
 
     def round(self) -> int:
         """Seal every file that is due; how many facts. Never raises for what a file holds."""
@@ -74,7 +76,8 @@ class Sealer:
         if time.monotonic() >= self._retain_after:
             self._retain_after = time.monotonic() + RETAIN_S
             self._retain()
-        self._make_rows(self.sealed_facts > before)
+        merged = self._merger.step() if self.sealed_facts == before else 0
+        self._make_rows(merged > 0 or self.sealed_facts > before)
         return self.sealed_facts - before
 
     def close(self) -> None:
@@ -150,6 +153,7 @@ class Sealer:
             )
             self._tell(file, done, waiting_now or {})
             sealing.remove(file, done.damage)
+            self._merger.note(done.segments)
             self.sealed_facts += done.facts
             self.damaged_files += bool(done.damage)
             if waiting_now is not None:
