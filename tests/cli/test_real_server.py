@@ -110,6 +110,10 @@ def story(folder: Path, command: Command) -> Iterator[dict[str, Done]]:
         )
         told["undone"] = command("rollback", "echo", "--reason", "only a test")
         told["status"] = command("status")
+        told["verified"] = command("log", "verify", "--json")
+        told["backed up"] = command("log", "backup", str(folder / "kept"), "--json")
+        told["exported"] = command("log", "export", str(folder / "out"), "--json")
+        told["counted"] = command("log", "query", "SELECT count(*) AS n FROM answer", "--json")
     finally:
         server.send_signal(signal.SIGTERM)
         code = server.wait(60)
@@ -135,6 +139,26 @@ def _in_a_shell(folder: Path, *arguments: str, stdin: str | None = None) -> Done
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_journal_is_kept_while_a_server_runs_and_after(
+    story, command: Command, folder: Path
+) -> None:
+    """It is whole, its copy gives the same back, and every answer is exported; stopped, too."""
+    verified, made = json.loads(story["verified"].out), json.loads(story["backed up"].out)
+    assert verified["ok"] and verified["problems"] == [] and verified["facts"] > 60
+    assert made["damaged"] == [] and made["files"] > 3, story["backed up"].err
+    (count,) = json.loads(story["counted"].out)
+    exported = {one["fact"]: one["rows"] for one in json.loads(story["exported"].out)["files"]}
+    assert exported["answer"] == count["n"] > 20
+    restored = ("--data-dir", str(folder / "restored"))
+    assert command("log", "restore", str(folder / "kept"), *restored).code == 0
+    assert json.loads(command("log", "verify", "--json", *restored).out)["ok"]
+    sql = ("log", "query", "SELECT count(*) AS n FROM answer", "--json")
+    assert json.loads(command(*sql, *restored).out) == [count]
+    assert json.loads(command("log", "verify", "--json").out)["ok"], "of the server that has ended"
+    again = json.loads(command("log", "backup", str(folder / "kept"), "--json").out)
+    assert again["damaged"] == [] and 0 < again["copied_files"] < again["files"]
 
 
 def test_a_file_is_applied_without_a_server(story, folder: Path) -> None:
