@@ -38,21 +38,25 @@ class IdMaker:
         ms = time_us // 1000
         if ms != self._ms or model_number != self._number:
             self._number, self._ms = model_number, ms
-            digits = b"%012x" % (ms & 0xFFFFFFFFFFFF)
-            self._start = b"%b-%b-7%03x-" % (digits[:8], digits[8:], model_number)
+            ms &= 0xFFFFFFFFFFFF
+            self._start = b"%08x-%04x-7%03x-" % (ms >> 16, ms & 0xFFFF, model_number)
         return self._start
 
     def end(self) -> bytes:
         """The rest of an id, never the same."""
-        if not self._tails:
+        return self.ends(1).pop()
+
+    def ends(self, count: int) -> list[bytes]:
+        """At least so many ends of ids; who takes one pops it, so that nobody takes it again."""
+        while len(self._tails) < count:
             self._draw()
-        return self._tails.pop()
+        return self._tails
 
     def _draw(self) -> None:
         """512 ends of ids: the two bits of the variant, then 62 random ones."""
         bits = int.from_bytes(self._random_bytes(4096), "big") & _RANDOM | _VARIANT
         digits = iter(_SPLIT.unpack(bits.to_bytes(4096, "big").hex().encode()))
-        self._tails = list(map(b"-".join, zip(digits, digits)))
+        self._tails[:0] = map(b"-".join, zip(digits, digits))
 
 
 # Of 512 ids at once: where the random bits are, the variant's bits, and where the last dash goes.

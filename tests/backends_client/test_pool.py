@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from redpoll.backends.pool import HttpBackend, Unreachable
+from redpoll.backends.pool import HttpBackend
+from redpoll.backends.unreachable import Unreachable
 from redpoll.errors import RedpollError
 from redpoll.testing.backends import Waited, ask, infer
 from redpoll.testing.fake_oip import Answer, FakeOip, echo

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from redpoll.catalog import Limits
+from redpoll.gateway.call import Head
 from redpoll.web import http
 from tests.web_data.rig import BODY, INFER, Plane, infer, replies, request, run
 
@@ -312,5 +313,39 @@ def test_head_gets_the_headers_alone(tmp_path: Path) -> None:
         assert head.startswith(b"HTTP/1.1 200")
         assert b"content-length: " in head
         assert rest == b""
+
+    run(go)
+
+
+def test_a_head_that_came_with_another_length_is_known_and_its_length_is_its_own(
+    tmp_path: Path,
+) -> None:
+    """It is read once for all lengths; each body ends where its own head says, and no bound moves."""
+
+    async def go() -> None:
+        plane = Plane(tmp_path, limits=Limits(body_bytes=300))
+        reads: list[Head] = []
+        read = plane.plane.read_head
+
+        def read_head(head: Head) -> None:
+            reads.append(head)
+            read(head)
+
+        plane.plane.read_head = read_head  # type: ignore[method-assign]
+        bodies = [infer(*[0.5] * n) for n in (1, 9, 3, 1, 30)]
+        raw = b"".join(request("POST", INFER, body, redpoll_unit="ann") for body in bodies)
+        found, transport = await plane.say(raw, ticks=30)
+        assert [r.status for r in found] == [200] * 5
+        assert len(reads) == 1
+        assert [entry.raw for entry in plane.rig.journal.read(kinds=("request",))] == bodies
+        for _ in range(2):
+            body = infer(*[0.5] * 60)
+            (reply,), transport = await plane.say(request("POST", INFER, body, redpoll_unit="ann"))
+            assert (reply.status, transport.ended) == (413, True)
+        twice = request("POST", INFER, bodies[0]).replace(
+            b"\r\n\r\n", b"\r\ncontent-length: 76\r\n\r\n", 1
+        )
+        (reply,), _ = await plane.say(twice)
+        assert reply.status == 400
 
     run(go)

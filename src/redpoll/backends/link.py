@@ -46,7 +46,7 @@ class Owner(Protocol):
         ...
 
 
-_heads: Remembered[Head] = Remembered(1024)
+heads: Remembered[Head] = Remembered(1024)  # of all answers, known by their bytes
 
 
 class _Reader:
@@ -152,11 +152,11 @@ class Link(asyncio.Protocol):
         """Note what was read, for the end of this turn of the loop."""
         inbox = self._inbox
         if inbox is None:
-            receive([(self, data)])
+            self.take(data)
             return
         inbox.noted.append((self, data))
         if not inbox.tick.scheduled:
-            inbox.tick.schedule()
+            inbox.tick.schedule_unless_alone(1)
 
     def take(self, data: bytes) -> None:
         """Look at what is not, in one piece, a whole answer with a head that was seen before."""
@@ -181,7 +181,7 @@ class Link(asyncio.Protocol):
                     raise WireError("its head is too long")
                 return
             raw = bytes(buffer[:end])
-            head = _heads.get(raw) or read_head(raw)
+            head = heads.get(raw) or read_head(raw)
             del buffer[:end]
             if head.status < 200:
                 continue  # 100 and its kin say nothing yet
@@ -191,7 +191,7 @@ class Link(asyncio.Protocol):
             if head.length > self._answer_bytes_max:
                 raise TooLarge
             if head.length >= 0 and head.keep_alive:
-                _heads.put(raw, head)
+                heads.put(raw, head)
             self._head = head
             self._chunks = Chunks(self._answer_bytes_max) if head.length == -1 else None
         head = self._head
@@ -254,27 +254,6 @@ class Link(asyncio.Protocol):
             if self.started:
                 why += " in the middle of the answer"
         self.owner.lost(self, ask, why)
-
-
-def receive(answers: list[tuple[Link, bytes]]) -> None:
-    """Look at what links read; a whole answer in one piece with a known head is the usual case."""
-    for link, data in answers:
-        try:
-            ask = link.ask
-            if ask is not None and not link.started:
-                end = data.find(HEAD_END) + 4
-                raw = data[:end]
-                head = _heads.young.get(raw) or _heads.get(raw)
-                if head is not None and head.length == len(data) - end:
-                    link.started = link.used = True
-                    link.ask = ask.link = None
-                    link.owner.finished(link)
-                    ask.answered(head.status, head.lines, data[end:])
-                    continue
-            link.take(data)
-        except Exception:
-            log.exception("an answer could not be taken")
-            link.abort()
 
 
 def _unreadable(why: str) -> Failure:

@@ -111,6 +111,10 @@ class PlainJson:
             raise columns.invalid(error.message.removeprefix("The request was refused: ")) from None
         return _encode({"model_name": self._model.name, "outputs": outputs})
 
+    def ask_now(self, ask: Ask) -> bool:
+        """Never: there is more to an ask here than a write."""
+        return False
+
     def cancel(self, ask: Ask) -> None:
         """Forget an ask."""
         translated = self._asks.get(ask)

@@ -8,17 +8,20 @@ answer came is it sent a second time, on a fresh one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 from urllib.parse import urlsplit
 
 import msgspec
 
-from redpoll.backends.link import Link, Owner
+from redpoll.backends.link import Link, Owner, heads
 from redpoll.backends.port import Ask, Failure
 from redpoll.backends.reach import DIRECT, Reach
 from redpoll.errors import RedpollError
 from redpoll.host.tick import Inbox
+from redpoll.host.wire import HEAD_END
 
+log = logging.getLogger("redpoll.gateway")
 PROBE_TIMEOUT_S = 2.0
 HANDSHAKE_TIMEOUT_S = 10.0
 METADATA_BYTES_MAX = 256 * 1024
@@ -32,20 +35,9 @@ class Address:
     """
 
     __slots__ = (
-        "busy",
-        "host",
-        "idle",
-        "lines",
-        "name",
-        "path",
-        "plain",
-        "port",
-        "prefix",
-        "ready",
-        "ready_path",
-        "socket",
-        "tls",
-    )
+        "busy", "host", "idle", "lines", "name", "path", "plain", "port", "prefix", "ready",
+        "ready_path", "socket", "tls",
+    )  # fmt: skip
 
     def __init__(
         self, written: str, model: str, reach: Reach = DIRECT, plain: bool = False
@@ -134,6 +126,24 @@ class HttpBackend:
             if idle.pop().send(ask, address.prefix):
                 return
         self._connect(ask, address)
+
+    def ask_now(self, ask: Ask) -> bool:
+        """Write it to a kept connection, if there is one; all in one piece, for it is done often."""
+        address = self._only
+        if address is None or not address.idle or self._busy >= self._capacity:
+            return False
+        link = address.idle.pop()
+        transport = link.transport
+        if transport is None or transport.is_closing():
+            return False
+        self._busy += 1
+        address.busy += 1
+        link.ask, link.started = ask, False
+        ask.link = link
+        ask.attempts += 1
+        payload = ask.payload
+        transport.write(b"%b%d\r\n%b\r\n%b" % (address.prefix, len(payload), ask.lines, payload))
+        return True
 
     def _choose(self) -> Address:
         usable = [a for a in self._addresses if a.busy < self._connections]
@@ -310,37 +320,34 @@ class _Probe(Ask):
             self.failed(Failure("RP-200", why))
 
 
-class Unreachable:
-    """A backend that cannot be asked at all, and says why (see :class:`~.port.Backend`)."""
-
-    def __init__(self, why: str, code: str = "RP-200") -> None:
-        self.ready = self.binary = False
-        self._why, self._code = why, code
-
-    def free(self) -> bool:
-        """Always: refusing takes no time."""
-        return True
-
-    def ask(self, ask: Ask) -> None:
-        """Fail at once."""
-        ask.failed(Failure(self._code, self._why))
-
-    def cancel(self, ask: Ask) -> None:
-        """Nothing to forget."""
-
-    async def probe(self) -> bool:
-        """Never ready."""
-        return False
-
-    def metadata(self) -> bytes:
-        """None."""
-        return b""
-
-    def sweep(self) -> None:
-        """Nothing to give up."""
-
-    def close(self) -> None:
-        """Nothing to give up."""
+def receive(answers: list[tuple[Link, bytes]]) -> None:
+    """Look at what links read; a whole answer in one piece with a known head is the usual case."""
+    young, now = heads.young, monotonic()
+    for link, data in answers:
+        try:
+            ask = link.ask
+            if ask is not None and not link.started:
+                end = data.find(HEAD_END) + 4
+                raw = data[:end]
+                head = young.get(raw) or heads.get(raw)
+                if head is not None and head.length == len(data) - end:
+                    link.started = link.used = True
+                    link.ask = ask.link = None
+                    pool, address = link.owner, link.address
+                    if type(pool) is HttpBackend:  # as ``finished`` has it
+                        pool._busy -= 1
+                        address.busy -= 1
+                        address.ready = pool.ready = True
+                        link.idle_since = now
+                        address.idle.append(link)
+                    else:
+                        pool.finished(link)
+                    ask.answered(head.status, head.lines, data[end:])
+                    continue
+            link.take(data)
+        except Exception:
+            log.exception("an answer could not be taken")
+            link.abort()
 
 
 def _reads_binary(status: int, body: bytes) -> bool:

@@ -53,6 +53,10 @@ class Backend(Protocol):
         """Start. The caller saw :meth:`free`. Callbacks may come before this returns."""
         ...
 
+    def ask_now(self, ask: Ask) -> bool:
+        """Start this ask where that takes no more than a write; False: nothing was done."""
+        ...
+
     def cancel(self, ask: Ask) -> None:
         """Forget an ask that was started: no callback will come, its connection is given up."""
         ...

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from redpoll.backends.link import Link
 from redpoll.backends.plain import PlainJson
-from redpoll.backends.pool import HttpBackend, Unreachable
+from redpoll.backends.pool import HttpBackend
 from redpoll.backends.port import Backend
 from redpoll.backends.reach import reach
 from redpoll.backends.replicas import Replicas
+from redpoll.backends.unreachable import Unreachable
 from redpoll.catalog import Model, Version
 from redpoll.errors import RedpollError
 from redpoll.host.tick import Inbox

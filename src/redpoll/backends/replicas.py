@@ -145,6 +145,10 @@ class Replicas:
         self._start(watched.ask, self._choose((watched.replica,)), watched.tried + 1)
         return True
 
+    def ask_now(self, ask: Ask) -> bool:
+        """Never: there is more to an ask here than a write."""
+        return False
+
     def cancel(self, ask: Ask) -> None:
         """Forget an ask. Its replica is blamed: its time was over, most often."""
         watched = self._asks.get(ask)

@@ -38,7 +38,7 @@ class Asking:
 
     def launch(self, calls: list[Call]) -> None:
         """These requests are in the journal: ask, or wait for room, or refuse."""
-        now_ns, in_flight_max = monotonic_ns(), self._limits.in_flight
+        now_ns, gateway, in_flight_max = monotonic_ns(), self._gateway, self._limits.in_flight
         for call in calls:
             try:
                 if call.state != TAKEN:
@@ -47,22 +47,23 @@ class Asking:
                 if (
                     lane.waiting
                     or tally.taken > call.served.in_flight_max
-                    or self._gateway.taken > in_flight_max
-                    or not lane.backend.free()
+                    or gateway.taken > in_flight_max
                 ):
                     self._crowded(call)
                     continue
-                call.state = FLYING
-                lane.flying += 1
-                call.sent_ns = now_ns
-                call.queue_us = (now_ns - call.arrived_ns) // 1000
                 pid = call.pid
                 call.lines = _IDS % (
                     pid if call.own_id is None else call.encoded_id,
                     pid,
                     call.head.forward,
                 )
-                lane.backend.ask(call)
+                if not lane.backend.ask_now(call):
+                    self._crowded(call)
+                    continue
+                call.state = FLYING
+                lane.flying += 1
+                call.sent_ns = now_ns
+                call.queue_us = (now_ns - call.arrived_ns) // 1000
             except Exception:
                 log.exception("an ask failed", extra={"request_id": call.request_id})
 

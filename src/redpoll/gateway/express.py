@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from redpoll.facts import Answer
 from redpoll.gateway import wires
 from redpoll.gateway.call import DONE, OIP, Answered, Arrived, Call
-from redpoll.gateway.lanes import Counted, Served
+from redpoll.gateway.lanes import Lane, Served
 from redpoll.gateway.reading import overload, read_oip
 from redpoll.gateway.replies import HEAD_BYTES, skim
 from redpoll.journal.frames import encode_fact as _encode
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _REQUEST = b"\xdc\x00\x12\xd9\x24"
 _ANSWER = b"\x9c\xd9\x24"
 _ID = b"\xd9\x24"
+_ONE = b"\x01"
+_LATE_MAX = 256
 _OK_END = b"".join(map(_encode, ("model", None, "{}", None)))
 
 
@@ -37,17 +39,29 @@ class _Otherwise(Exception):
     """Not for the express lane."""
 
 
+def _read(call: Call, served: Served, lane: Lane) -> bytes:
+    """What is not known by the form that came last: read it. Its id, as the journal has it."""
+    read_oip(call, served)
+    if call.rows == 0:
+        raise _Otherwise
+    if not call.has_id and not lane.worker:
+        wires.outgoing(call, lane)
+    return _ID + call.pid if call.own_id is None else _encode(call.own_id)
+
+
 class Express:
     """Calls of one tick."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._late = 0  # answers that were not counted yet, about
 
     def begin(self, arrivals: list[Arrived]) -> None:
         """Take in requests whose heads have a ticket."""
         gateway = self._gateway
-        well, arrived_ns = gateway.well() is None, gateway.tick.began_ns
-        ids, queues, queue_of = gateway.ids, gateway.deadlines.queues, gateway.deadlines.queue
+        well = gateway.recorder.error is None and not gateway.draining
+        arrived_ns, ids, patience = gateway.tick.began_ns, gateway.ids, -1
+        ends = ids.ends(len(arrivals))
         begun: list[Call] = []
         facts: list[Encoded] = []
         last: Served | None = None  # the model of the call before, and what is the same for it
@@ -64,33 +78,36 @@ class Express:
                     raise _Otherwise
                 lane = ticket.lane
                 call = Call(client, head, body, arrived_ns)
-                call.pid = pid = start + ids.end()
+                call.pid = pid = start + ends.pop()
                 form = forms.first
-                if form.match(body) is not None and head.request_id == "":
-                    rows, request_id, call.wanted = form.rows, _ID + pid, form.wanted
+                if form.match(body) is not None and not head.request_id:
+                    call.rows = rows = form.rows
+                    if form.wanted is not None:
+                        call.wanted = form.wanted
+                    request_id = _ID + pid
                     if not lane.worker:
                         call.payload = b'{"id":"%b",%b' % (pid, body[1:])
                 else:
-                    read_oip(call, served)
+                    request_id = _read(call, served, lane)
                     rows = call.rows
-                    request_id = _ID + pid if call.own_id is None else _encode(call.own_id)
-                    if not call.has_id and not lane.worker:
-                        wires.outgoing(call, lane)
                 if rows != 1:
-                    if rows == 0:
-                        raise _Otherwise
                     gateway.row_counts.note(served.name, call.prediction_id, call.request_id, rows)
-                fact = b"%b%b%b%b%b" % (_REQUEST, pid, request_id, _encode(rows), ticket.tail)
+                    fact = _REQUEST + pid + request_id + _encode(rows) + ticket.tail
+                else:
+                    fact = _REQUEST + pid + request_id + _ONE + ticket.tail
+                if ticket.timeout_ms != patience:
+                    patience = ticket.timeout_ms
+                    queue = gateway.deadlines.queue(patience)
             except Exception:
-                last = None
+                last, patience = None, -1
                 gateway.take_alone(client, head, body)
+                ends = ids.ends(len(arrivals))
                 continue
-            call.rows = rows
             call.served = served
             call.lane = lane
             call.arm = ticket.arm
-            call.patience = timeout_ms = ticket.timeout_ms
-            call.queue = queue = queues.get(timeout_ms) or queue_of(timeout_ms)
+            call.patience = patience
+            call.queue = queue
             queue[call] = None
             client.call = call
             facts.append((ticket.label, fact, body))
@@ -115,7 +132,7 @@ class Express:
         """Take the answers of backends."""
         gateway = self._gateway
         now_ns = monotonic_ns()
-        batch: list[Counted] = []
+        late = gateway.counters.late
         told: list[Call] = []
         facts: list[Encoded] = []
         for call, status, lines, body in answered:
@@ -142,13 +159,13 @@ class Express:
             took_ns = now_ns - call.arrived_ns
             counted = lane.counted[call.arm]
             if not counted.took:
-                batch.append(counted)
+                late.append(counted.count)
             counted.took.append(took_ns)
             counted.flew.append(now_ns - call.sent_ns)
             pid = call.pid
             times = _encode((took_ns // 1000, call.queue_us, call.attempts))
-            fact = b"%b%b%b%b%b" % (_ANSWER, pid, lane.ok_start, times[1:], _OK_END)
             if call.noted:
+                fact = _ANSWER + pid + lane.ok_start + times[1:] + _OK_END
                 facts.append((lane.ok_label, fact, body))
             else:
                 gateway.recorder.count_lost(Answer)
@@ -161,8 +178,10 @@ class Express:
                 pid if call.own_id is None else call.encoded_id,
             )
             told.append(call)
-        for counted in batch:
-            counted.count()
+        self._late += len(told)
+        if self._late > _LATE_MAX:
+            self._late = 0
+            gateway.counters.settle()
         gateway.recorder.answer_all(told, facts)
         if gateway.asking.thirsty:
             gateway.asking.pump()

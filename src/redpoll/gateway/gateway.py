@@ -6,7 +6,8 @@ import asyncio
 import logging
 from time import monotonic_ns, time_ns
 
-from redpoll.backends.link import Link, receive
+from redpoll.backends.link import Link
+from redpoll.backends.pool import receive
 from redpoll.backends.port import Failure
 from redpoll.capture import TEXT
 from redpoll.catalog import Limits
@@ -65,6 +66,7 @@ class Gateway:
         self.taken_max = limits.in_flight + limits.queue
         self.row_counts = RowCounts()
         self.tick = Tick(loop)
+        self.tick.under_way = lambda: self.taken
         self.asking = Asking(self)
         self.recorder = Recorder(
             loop,

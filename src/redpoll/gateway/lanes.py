@@ -8,9 +8,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from redpoll.backends.link import Link
-from redpoll.backends.pool import HttpBackend, Unreachable
+from redpoll.backends.pool import HttpBackend
 from redpoll.backends.port import Backend
 from redpoll.backends.remote import remote
+from redpoll.backends.unreachable import Unreachable
 from redpoll.capture import OIP_ANSWER
 from redpoll.catalog import Model, Version
 from redpoll.errors import RedpollError

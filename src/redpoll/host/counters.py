@@ -10,6 +10,7 @@ import os
 import platform
 import time
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,6 +84,7 @@ class Counters:
     def __init__(self, process: str, folder: Path) -> None:
         self.process = process
         self.path = folder / f"{process}.json"
+        self.late: list[Callable[[], None]] = []  # counts that wait for somebody to look
         self._cells: dict[Key, Cell] = {}
         self._histograms: dict[Key, Histogram] = {}
         self._carry_on()
@@ -92,8 +94,15 @@ class Counters:
         python = platform.python_version()
         self.set("redpoll_build_info", (redpoll.__version__, python), 1.0)
 
+    def settle(self) -> None:
+        """Count what was left for later."""
+        late, self.late = self.late, []
+        for count in late:
+            count()
+
     def cell(self, name: str, labels: tuple[str, ...] = ()) -> Cell:
         """The counter or gauge itself: ``cell.value += 1`` is the cheapest way to count."""
+        self.settle()
         found = self._cells.get((name, labels))
         if found is None:
             _check(name, labels, ("counter", "gauge"))
@@ -102,6 +111,7 @@ class Counters:
 
     def histogram(self, name: str, labels: tuple[str, ...] = ()) -> Histogram:
         """The histogram itself, to be observed often."""
+        self.settle()
         found = self._histograms.get((name, labels))
         if found is None:
             _check(name, labels, ("histogram",))
@@ -131,6 +141,7 @@ class Counters:
         replace(self.path, content)
 
     def _now(self) -> _File:
+        self.settle()
         self._cpu.value = self._cpu_before + time.process_time()
         self._memory.value = _resident_bytes()
         series = [_Series(name, labels, cell.value) for (name, labels), cell in self._cells.items()]

@@ -44,6 +44,7 @@ class Tick:
         self.began_ns = 0  # when the first of this turn was noted, monotonic
         self.inboxes: list[Inbox[Any]] = []  # what one notes in another comes behind it
         self.release: Callable[[], None] = _nothing  # what comes when all was looked at
+        self.under_way: Callable[[], int] = _many  # how many requests are worked on
         self._loop = loop
 
     def schedule(self) -> None:
@@ -51,6 +52,18 @@ class Tick:
         self.scheduled = True
         self.began_ns = monotonic_ns()
         self._loop.call_soon(self._end)
+
+    def schedule_unless_alone(self, others: int) -> None:
+        """The same for what a socket brought; at once where no more than ``others`` are under way.
+
+        With nobody to share it, there is no use in waiting for the end of the turn.
+        """
+        if self.under_way() > others:
+            self.schedule()
+            return
+        self.scheduled = True
+        self.began_ns = monotonic_ns()
+        self._end()
 
     def drain(self) -> None:
         """Look at all that was noted so far. To be called before anything that comes behind it."""
@@ -65,7 +78,15 @@ class Tick:
     def _end(self) -> None:
         self.drain()
         self.scheduled = False
-        self.release()
+        try:
+            self.release()
+        except Exception:  # whoever called us has nothing to do with it
+            log.exception("what was to leave at the end of a turn could not leave")
+
+
+def _many() -> int:
+    """Somebody else may always be there."""
+    return 1 << 30
 
 
 def _nothing() -> None:

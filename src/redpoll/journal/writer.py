@@ -43,6 +43,7 @@ class FileWriter:
     _since: int | None  # when its first fact came, by the clock as it is, not as it is held
     _named: bool  # its name is not durable yet
     _waiting = False  # there is no file yet: the disk refused it, and our owner is patient
+    _seen = 0  # the clock as it was when something was buffered last
     _stuck = False  # the first piece of the buffer is what the disk refused last
 
     def __init__(
@@ -95,7 +96,7 @@ class FileWriter:
         """
         if self._full:
             facts = self._without_bodies(facts)
-        now = self._now()
+        now = self._seen = self._now()
         if now < self._time:
             now = self._hold(now)
         sequence = self._next
@@ -112,7 +113,7 @@ class FileWriter:
         """Buffer an empty frame. Left out while the disk refuses: facts come first."""
         if self._full:
             return
-        now = self._now()
+        now = self._seen = self._now()
         self._time = self._hold(now) if now < self._time else now
         self._buffer.append(frames.beat(self._next, self._time))
         self._next += 1
@@ -135,7 +136,7 @@ class FileWriter:
             self._buffer.clear()
             self._write(buffer)
         self._full = False
-        now = self._now()
+        now = self._seen
         if self._since is None and self._next - self._first > self._beats:
             self._since = now  # the first fact of this file: its age counts from here
         # By the clock as it is: one that was set back must not keep a file open until it catches up.

@@ -109,7 +109,7 @@ def form_of(body: bytes, infer: Infer, wanted: list[str] | None = None) -> Form 
     if pattern is None:
         return None
     match = re.compile(pattern).fullmatch
-    plain = b'"id"' not in body and body.startswith(b"{")
+    plain = b'"id"' not in body and body.startswith(b"{") and infer.inputs[0].shape[0] > 0
     return Form(match, infer.inputs[0].shape[0], wanted, infer.id is not None, plain)
 
 

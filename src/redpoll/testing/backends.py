@@ -252,6 +252,13 @@ class FakeBackend:
         ask.attempts += 1
         self.asked.append(ask)
 
+    def ask_now(self, ask: Ask) -> bool:
+        """Keep it where there is room."""
+        if not self.free():
+            return False
+        self.ask(ask)
+        return True
+
     def cancel(self, ask: Ask) -> None:
         """Forget it."""
         self.asked.remove(ask)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from copy import copy
 
 from redpoll.gateway.call import Head
 from redpoll.host.tick import Inbox
 from redpoll.host.wire import HEAD_END, Remembered
+from redpoll.web.heads import vet
 from redpoll.web.held import Held
 from redpoll.web.http import IDLE, WORKING, Connection, Face
 
 log = logging.getLogger("redpoll.gateway")
 REMEMBERED = 8192
+REMEMBERED_BYTES_MAX = 2048  # a longer head is not worth remembering
+_ONLY_ONCE = (b"x-request-id", b"traceparent", b"ce-id")  # heads with these do not come again
+_LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,15})\r\n", re.IGNORECASE)
 
 
 class Clients:
@@ -22,6 +28,7 @@ class Clients:
         self.face = face
         self.loop = loop
         self.heads: Remembered[Head] = Remembered(REMEMBERED)
+        self.shapes: Remembered[Head] = Remembered(REMEMBERED)  # by bytes, but for the length
         self.connections: set[Connection] = set()
         self.held = Held(face.limits.reading_bytes)
         self.inbox: Inbox[tuple[Connection, bytes]] = Inbox(face.tick, self.receive)
@@ -58,6 +65,30 @@ class Clients:
                 log.exception("a request could not be read")
                 connection.transport.abort()
 
+    def new_head(self, raw: bytes) -> Head:
+        """A head that is not known by its bytes, and henceforth is, if it may come again.
+
+        One that was seen with another length of the body need not be read again.
+        """
+        length = _LENGTH.search(raw)
+        if length is None:
+            shape, known = raw, None
+        else:
+            shape = raw[: length.start(1)] + raw[length.end(1) :]
+            known = self.shapes.get(shape)
+        if known is not None and length is not None:
+            head = copy(known)
+            head.length = int(length.group(1))
+        else:
+            head = vet(raw)
+            self.face.read_head(head)
+        most = self.face.limits.body_bytes
+        if len(raw) <= REMEMBERED_BYTES_MAX and _may_come_again(head) and head.length <= most:
+            self.heads.put(raw, head)
+            if known is None and length is not None:
+                self.shapes.put(shape, head)
+        return head
+
     def sweep(self) -> None:
         """End the waits that took too long. To be called about four times a second."""
         self.inbox.tick.drain()
@@ -71,3 +102,8 @@ class Clients:
         for connection in list(self.connections):
             if connection.state == IDLE and not connection.buffer:
                 connection.close()
+
+
+def _may_come_again(head: Head) -> bool:
+    plain = head.length >= 0 and not head.expect and b"content-encoding" not in head.headers
+    return plain and not any(name in head.headers for name in _ONLY_ONCE)

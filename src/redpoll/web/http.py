@@ -20,7 +20,7 @@ from redpoll.host.tick import AT_ONCE_BYTES, Tick
 from redpoll.host.wire import HEAD_END, Chunks, TooLarge, WireError
 from redpoll.web import coding
 from redpoll.web.bodies import inflate
-from redpoll.web.heads import Malformed, Sniffer, vet
+from redpoll.web.heads import Malformed, Sniffer
 from redpoll.web.held import Share
 from redpoll.web.refusing import bad, slow, too_large
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("redpoll.gateway")
 
-REMEMBERED_BYTES_MAX = 2048  # a longer head is not worth remembering
 PIPELINED_BYTES_MAX = 64 * 1024  # of further requests, held while one is worked on
 LINGER_S = 2.0  # how long a refused client may go on sending before we hang up
 IDLE, HEAD, BODY, WORKING, LINGERING, CLOSED = range(6)
@@ -39,7 +38,6 @@ _STATUS_LINES = {
     for status in HTTPStatus
 }
 _PLAIN = b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b"
-_ONLY_ONCE = (b"x-request-id", b"traceparent", b"ce-id")  # heads with these do not come again
 
 
 class Face(Protocol):
@@ -113,7 +111,7 @@ class Connection(asyncio.Protocol):
         inbox = self._inbox
         inbox.noted.append((self, data))
         if not inbox.tick.scheduled:
-            inbox.tick.schedule()
+            inbox.tick.schedule_unless_alone(0)
         elif len(data) > AT_ONCE_BYTES:
             inbox.tick.drain()
 
@@ -199,22 +197,7 @@ class Connection(asyncio.Protocol):
         raw = bytes(buffer[:end])
         del buffer[:end]
         self._sniffer = None
-        head = self._clients.heads.get(raw)
-        if head is None:
-            head = vet(raw)
-            self._face.read_head(head)
-            plain = (
-                0 <= head.length <= self._face.limits.body_bytes
-                and not head.expect
-                and b"content-encoding" not in head.headers
-            )
-            if (
-                plain
-                and end <= REMEMBERED_BYTES_MAX
-                and not any(name in head.headers for name in _ONLY_ONCE)
-            ):
-                self._clients.heads.put(raw, head)
-        return head
+        return self._clients.heads.get(raw) or self._clients.new_head(raw)
 
     def _expect_body(self, head: Head) -> None:
         held = self._clients.held
