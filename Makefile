@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench peers chaos simulate clean help
+.PHONY: demo test lint bench peers chaos fuzz simulate clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make peers   one environment per system that the benchmarks compare with"
 	@echo "make chaos   the long version of the kill -9 test (ARGS=--gateway: of the gateway alone);"
 	@echo "             make simulate: of the statistics"
+	@echo "make fuzz    a million wounded requests to the data plane; prints a reproducer of what it finds"
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (a minute, once)" >&2
@@ -55,6 +56,9 @@ peers: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulation $(ARGS)

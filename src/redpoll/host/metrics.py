@@ -126,7 +126,8 @@ METRICS: dict[str, Metric] = {
     "redpoll_outcomes_total": Metric(
         "counter",
         ("model", "name", "state"),
-        "Outcomes taken in, by state (accepted, rejected); model and name `_` where not known.",
+        "Outcomes taken in, by state (accepted, rejected); model and name `_` where not known. "
+        "Of names that are not declared, a gateway counts 100 by name, and the rest as `_`.",
     ),
     "redpoll_tapped_events_total": Metric(
         "counter",

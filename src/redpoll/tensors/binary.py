@@ -153,8 +153,8 @@ def _size_of(one: Any) -> int | None:
 
 def asked(infer: oip.Infer) -> Asked | None:
     """What a request says about raw outputs; None: nothing, so it is answered in JSON."""
-    listed: Any = _plain(infer.outputs)
-    given: Any = _plain(infer.parameters)
+    listed: Any = _plain(infer.outputs, "outputs")
+    given: Any = _plain(infer.parameters, "parameters")
     named = {}
     for output in listed if isinstance(listed, list) else ():
         told = output.get("parameters") if isinstance(output, dict) else None
@@ -164,9 +164,9 @@ def asked(infer: oip.Infer) -> Asked | None:
     return Asked(whole, named) if whole or any(named.values()) else None
 
 
-def _plain(given: Raw) -> Any:
+def _plain(given: Raw, field: str) -> Any:
     text = bytes(given)
-    return _decode(text) if b"binary_data" in text else None
+    return oip.part(text, field) if b"binary_data" in text else None
 
 
 def request_as_json(infer: oip.Infer, number: str) -> bytes:
@@ -197,7 +197,7 @@ def request_as_json(infer: oip.Infer, number: str) -> bytes:
 
 def _without_binary(given: Raw) -> Any:
     text = bytes(given)
-    listed = _decode(text) if text else None
+    listed = oip.part(text, "outputs") if text else None
     for output in listed if isinstance(listed, list) else ():
         if isinstance(output, dict) and isinstance(output.get("parameters"), dict):
             output["parameters"].pop("binary_data", None)
@@ -303,7 +303,9 @@ def answer_as_binary(body: bytes, wanted: Asked) -> tuple[bytes, int | None]:
         except raw.Unfit:
             continue
         del one["data"]
-        one["parameters"] = {**(one.get("parameters") or {}), "binary_data_size": len(part)}
+        told = one.get("parameters")
+        kept = told if isinstance(told, dict) else {}
+        one["parameters"] = {**kept, "binary_data_size": len(part)}
         parts.append(part)
     if not parts:
         return body, None

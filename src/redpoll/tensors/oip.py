@@ -87,7 +87,7 @@ def wanted_outputs(infer: Infer) -> list[str] | None:
         return None
     try:
         return [output.name for output in _wanted.decode(raw)] or None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _malformed('`outputs` must be a list such as [{"name": "churn"}]') from None
 
 
@@ -119,6 +119,17 @@ def document(body: bytes, shape: str = SHAPE) -> Any:
             ) from None
         why = reason(body, error)
         raise _malformed(why if body.strip() else f"{why}; send {shape}") from None
+
+
+def part(raw: bytes, field: str) -> Any:
+    """A part of a request that was passed over at first, decoded. RP-101 where it is no JSON.
+
+    What is passed over is not looked at for UTF-8, half surrogates and depth.
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed(f"`{field}` cannot be read: {reason(raw, error)}") from None
 
 
 def _token(body: bytes, said: str) -> str:

@@ -27,6 +27,7 @@ TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 BEARER = b"www-authenticate: Bearer\r\n"
 GRANTS_MAX = 4096
 HEADER_KEPT_BYTES = 128
+OUTCOME_NAMES_MAX = 100  # counted by name, of those that no model declares
 _NEED_MODELS = (paths.MODEL, paths.MODEL_READY, paths.OUTCOMES, paths.TAP)
 
 
@@ -54,6 +55,7 @@ class DataPlane:
         self._pace = Pace()
         self._tap = Tap(gateway)
         self._generation = -1
+        self._outcome_names: set[tuple[str, str]] = set()
 
     def read_head(self, head: Head) -> None:
         """Fill in what the headers say, and what serves the address."""
@@ -165,7 +167,8 @@ class DataPlane:
         for model, fact in filed:
             if not gateway.recorder.fact(model, fact):
                 raise gateway.recorder.error or RedpollError("RP-300", "The journal is full.")
-            gateway.counters.inc("redpoll_outcomes_total", (model, fact.name, "accepted"))
+            title = self._counted_as(model, fact.name)
+            gateway.counters.inc("redpoll_outcomes_total", (model, title, "accepted"))
         if errors:
             gateway.counters.inc("redpoll_outcomes_total", ("_", "_", "rejected"), len(errors))
         call = Call(connection, head, b"", time.monotonic_ns())
@@ -174,6 +177,18 @@ class DataPlane:
         call.reply_body = outcomes.receipt(len(filed), errors)
         connection.call = call
         gateway.recorder.reply(call)
+
+    def _counted_as(self, model: str, name: str) -> str:
+        """An outcome's name in metrics: ``_`` where clients have made up very many."""
+        known, key = self._outcome_names, (model, name)
+        if key in known:
+            return name
+        declared = self._gateway.models[model].route.model.outcomes
+        if not declared and len(known) >= OUTCOME_NAMES_MAX:
+            return "_"
+        if not declared:
+            known.add(key)
+        return name
 
     def _forbidden(self, head: Head, scope: str) -> RedpollError | None:
         grant = self._grant(head)
