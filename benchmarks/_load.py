@@ -114,11 +114,13 @@ def cpu_s(pid: int) -> float:
 class Load:
     """wrk with the script, on the load's core."""
 
-    def __init__(self, wrk: str, folder: Path, core: int) -> None:
+    def __init__(
+        self, wrk: str, folder: Path, core: int, path: str = PATH, body: bytes = BODY
+    ) -> None:
         self._wrk, self._core = wrk, core
         self._script = folder / "load.lua"
         self._script.write_text(
-            SCRIPT.format(units=UNITS, deadline=DEADLINE_MS, path=PATH, body=BODY.decode())
+            SCRIPT.format(units=UNITS, deadline=DEADLINE_MS, path=path, body=body.decode())
         )
 
     def warm(self, port: int, connections: int) -> tuple[int, int]:
