@@ -94,6 +94,8 @@ _OTHER = "name another with --python"
 
 def _explained(path: Path, folder: Path, python: str, said: dict[str, Any]) -> RedpollError:
     why, missing, lost = said["error"], said.get("missing", ""), said.get("lost")
+    if said.get("todo"):
+        return RedpollError("RP-041", f"{path.name}: {why}; {said['todo']}.")
     if lost:
         return _cannot(
             path,

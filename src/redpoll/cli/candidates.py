@@ -74,9 +74,11 @@ def _kind(path: Path, given: str) -> str:
     if path.is_dir():
         if (path / "MLmodel").is_file():
             return "mlflow"
+        if len(list(path.glob("*.onnx"))) == 1:
+            return "onnx"  # with its weights beside it
         raise RedpollError(
             "RP-040",
-            f"{given} is a folder without an MLmodel in it, so it is no MLflow model; name a file, "
+            f"{given} is a folder without an MLmodel or an .onnx file in it; name a file, "
             "or go there and run redpoll init without one",
         )
     suffix = path.suffix.lower()

@@ -172,6 +172,10 @@ def _version(name: str, look: Look, folder: Path, python: str | None) -> list[st
 def _origin(look: Look) -> str:
     if look.sample is not None:
         return f"names and types from {Path(look.sample.file).name}: check them"
+    if look.candidate.kind != "sklearn" and look.found.names:
+        return "as the file says"
+    if look.candidate.kind == "onnx":
+        return "it takes a matrix of so many columns, in this order: name them"
     if look.found.names:
         return "what it was fitted on; the types are a guess: check them"
     return "it was fitted on columns without names, in this order: name them"

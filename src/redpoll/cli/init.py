@@ -136,6 +136,12 @@ def _one(
             "itself. Save the fitted estimator or the whole pipeline, or wrap it in a function: "
             '"python:my_module:load" (docs/workers.md).',
         )
+    if row is None and not found.names and not found.count and not found.text:
+        raise RedpollError(
+            "RP-041",
+            f"{candidate.path.name} does not say what columns it takes; give data that it can be "
+            "asked with: redpoll init … --sample data.csv",
+        )
     if row is not None:
         if found.names:
             row = samples.fit(row, found.names)

@@ -48,6 +48,9 @@ def failed(error: BaseException) -> dict[str, Any]:
     """
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     said: dict[str, Any] = {"error": f"{type(error).__name__}: {line}"[:LINE_MAX]}
+    todo = getattr(error, "todo", None)
+    if isinstance(todo, str):
+        return {"error": line[:LINE_MAX], "todo": todo}
     if isinstance(error, ImportError) and error.name:
         said["missing"] = error.name
     elif isinstance(error, AttributeError) and "__main__" in line:
@@ -84,4 +87,20 @@ def unpickle(path: str) -> Any:
     return joblib.load(path)
 
 
-LOOKERS: dict[str, Callable[[str], dict[str, Any]]] = {"sklearn": look_at_pickle}
+def look_at_onnx(path: str) -> dict[str, Any]:
+    """An ONNX file."""
+    found: dict[str, Any] = importlib.import_module("redpoll_probe.onnx_file").look(path)
+    return found
+
+
+def look_at_mlflow(path: str) -> dict[str, Any]:
+    """An MLflow folder."""
+    found: dict[str, Any] = importlib.import_module("redpoll_probe.mlflow_folder").look(path)
+    return found
+
+
+LOOKERS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "sklearn": look_at_pickle,
+    "onnx": look_at_onnx,
+    "mlflow": look_at_mlflow,
+}
