@@ -154,6 +154,10 @@ def test_by_the_command_without_a_server(redpoll: Run, tmp_path):
     assert done.code == 0, done.err
     rows = redpoll("version", "list", "m", "--json").json()["versions"]
     assert {row["name"]: row["state"] for row in rows}["v2"] == "retired"
+    told = redpoll("explain", "m")
+    assert told.code == 0, "a model without a rollout is explained, too"
+    assert "retired by" in told.out and "never used" in told.out
+    assert redpoll("explain", "mm").code == 1
     done = redpoll("version", "retire", "m", "v1", "--reason", "never used")
     assert (done.code, "it is live" in done.err) == (1, True)
     assert redpoll("version", "retire", "m", "v2").code == 2, "a reason is wanted"
