@@ -338,6 +338,13 @@ def test_a_head_that_came_with_another_length_is_known_and_its_length_is_its_own
         assert [r.status for r in found] == [200] * 5
         assert len(reads) == 1
         assert [entry.raw for entry in plane.rig.journal.read(kinds=("request",))] == bodies
+        for own in ("r-1", "r-2", "r 3", "", "r-4"):
+            (reply,), _ = await plane.say(
+                request("POST", INFER, bodies[0], redpoll_unit="ann", x_request_id=own)
+            )
+            given = reply.headers["redpoll-prediction-id"]
+            assert reply.headers["x-request-id"] == (own or given)
+        assert len(reads) == 4  # an id that is odd, or empty, makes a head of its own
         for _ in range(2):
             body = infer(*[0.5] * 60)
             (reply,), transport = await plane.say(request("POST", INFER, body, redpoll_unit="ann"))

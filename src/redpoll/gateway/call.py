@@ -28,6 +28,7 @@ TAKEN, WAITING, FLYING, ANSWERED, DONE = range(5)
 Arrived = tuple["Client", "Head", bytes]
 Answered = tuple["Call", int, bytes, bytes]
 
+_VARYING = (b"content-length", b"x-request-id")
 _error = msgspec.json.Encoder()
 
 
@@ -62,6 +63,19 @@ class Head:
         self.groups = {}
         self.ticket: Ticket | None = None  # what was decided about an equal request
         self._texts: dict[bytes, str | None] = {}
+
+    def varied(self, length: bytes, own_id: bytes) -> Head:
+        """The same head with another length of the body and, if not b"", another request's id."""
+        head = copy(self)
+        head.length = int(length)
+        head.headers = {**self.headers, b"content-length": length}
+        if own_id:
+            head.headers[b"x-request-id"] = own_id
+            head.request_id = own_id.decode()
+        head._texts = {}
+        if self.ticket is not None and self.ticket.served.unit_header in _VARYING:
+            head.ticket = None
+        return head
 
     def without_binary(self) -> Head:
         """The same head, for a body that is JSON alone after all."""

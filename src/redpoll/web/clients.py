@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from copy import copy
 
 from redpoll.gateway.call import Head
 from redpoll.host.tick import Inbox
@@ -18,6 +17,7 @@ log = logging.getLogger("redpoll.gateway")
 REMEMBERED = 8192
 REMEMBERED_BYTES_MAX = 2048  # a longer head is not worth remembering
 _ONLY_ONCE = (b"x-request-id", b"traceparent", b"ce-id")  # heads with these do not come again
+_OWN_ID = re.compile(rb"\r\nx-request-id: ?([!-~]{1,128})\r\n", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,15})\r\n", re.IGNORECASE)
 
 
@@ -28,7 +28,7 @@ class Clients:
         self.face = face
         self.loop = loop
         self.heads: Remembered[Head] = Remembered(REMEMBERED)
-        self.shapes: Remembered[Head] = Remembered(REMEMBERED)  # by bytes, but for the length
+        self.shapes: Remembered[Head] = Remembered(REMEMBERED)  # by bytes, but for length and id
         self.connections: set[Connection] = set()
         self.held = Held(face.limits.reading_bytes)
         self.inbox: Inbox[tuple[Connection, bytes]] = Inbox(face.tick, self.receive)
@@ -68,24 +68,21 @@ class Clients:
     def new_head(self, raw: bytes) -> Head:
         """A head that is not known by its bytes, and henceforth is, if it may come again.
 
-        One that was seen with another length of the body need not be read again.
+        One that was seen with another length of the body, or another request's id, need not be
+        read again.
         """
-        length = _LENGTH.search(raw)
-        if length is None:
-            shape, known = raw, None
-        else:
-            shape = raw[: length.start(1)] + raw[length.end(1) :]
-            known = self.shapes.get(shape)
-        if known is not None and length is not None:
-            head = copy(known)
-            head.length = int(length.group(1))
+        shape, length, own_id = _shape(raw)
+        known = self.shapes.get(shape) if length else None
+        if known is not None:
+            head = known.varied(length, own_id)
         else:
             head = vet(raw)
             self.face.read_head(head)
-        most = self.face.limits.body_bytes
-        if len(raw) <= REMEMBERED_BYTES_MAX and _may_come_again(head) and head.length <= most:
-            self.heads.put(raw, head)
-            if known is None and length is not None:
+        fit = len(raw) <= REMEMBERED_BYTES_MAX and head.length <= self.face.limits.body_bytes
+        if fit and _may_be_known(head):
+            if not any(name in head.headers for name in _ONLY_ONCE):
+                self.heads.put(raw, head)
+            if known is None and length and head.problem is None:
                 self.shapes.put(shape, head)
         return head
 
@@ -104,6 +101,21 @@ class Clients:
                 connection.close()
 
 
-def _may_come_again(head: Head) -> bool:
-    plain = head.length >= 0 and not head.expect and b"content-encoding" not in head.headers
-    return plain and not any(name in head.headers for name in _ONLY_ONCE)
+def _shape(raw: bytes) -> tuple[bytes, bytes, bytes]:
+    """A head without the values that differ from request to request; body's length, request's id.
+
+    Without a plain length there is no shape. What is left out is marked by a byte that is in no head.
+    """
+    length, own_id = _LENGTH.search(raw), _OWN_ID.search(raw)
+    if length is None or b"\0" in raw:
+        return raw, b"", b""
+    if own_id is None:
+        return raw[: length.start(1)] + b"\0" + raw[length.end(1) :], length[1], b""
+    first, last = (length, own_id) if length.start(1) < own_id.start(1) else (own_id, length)
+    between = raw[first.end(1) : last.start(1)]
+    shape = b"%b\0%b\0%b" % (raw[: first.start(1)], between, raw[last.end(1) :])
+    return shape, length[1], own_id[1]
+
+
+def _may_be_known(head: Head) -> bool:
+    return head.length >= 0 and not head.expect and b"content-encoding" not in head.headers
