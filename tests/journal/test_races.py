@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from redpoll.journal import follower as following
 from redpoll.journal import reader as reading
+from redpoll.journal.frames import Wanted
 from redpoll.journal.layout import Layout
 from redpoll.journal.ledger import LedgerReader
+from redpoll.journal.wal import WalReader
 from redpoll.sealer import service
 from redpoll.testing.journals import FilesHarness, fill, follow_all, positions, request
 
@@ -31,6 +34,32 @@ def before(monkeypatch, where, name: str, action, times: int = 1) -> None:
         return real(*arguments, **more)
 
     monkeypatch.setattr(where, name, called)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_frame_that_comes_while_its_place_is_looked_at_is_no_damage(
+    harness: FilesHarness, monkeypatch, raw: bool, begun: bool
+) -> None:
+    """Nothing was there, or the half of it, when the file was read; a moment later it is all there."""
+    writer = harness.journal.open("gateway")
+    writer.append("churn", request(1), b"body", 1)
+    writer.flush()
+    reader = WalReader(harness.journal.layout.wals()[writer.stream][0], Wanted(raw=raw))
+    path = writer._path
+    size = path.stat().st_size
+    writer.append("churn", request(2), b"x" * 300, 1)
+    writer.append("churn", request(3))
+    writer.flush()
+    whole = path.read_bytes()
+    os.truncate(path, size + (60 if begun else 0))
+    before(monkeypatch, WalReader, "_pass_over", lambda: path.write_bytes(whole))
+    found: list[int] = []
+    while got := reader.batch(10):
+        found += [entry.sequence for entry in got]
+    assert found == [1, 2, 3] and not reader.damage and not reader.problem
+    reader.close()
+    writer.close()
 
 
 def test_a_stream_that_rotates_while_it_is_looked_at_is_not_taken_for_dead(
