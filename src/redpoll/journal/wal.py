@@ -75,7 +75,8 @@ class WalReader:
         out: list[Framed] = []
         want = CHUNK_BYTES
         while len(out) < most and not self._foreign:
-            limit = self.size() - self.offset
+            size = self.size()
+            limit = size - self.offset
             chunk = os.pread(self._descriptor, min(want, limit), self.offset) if limit > 0 else b""
             found = frames.scan(chunk, limit, self.sequence + 1, self.wanted, out, most)
             self.problem = found.problem
@@ -85,7 +86,7 @@ class WalReader:
             if len(out) >= most:
                 break
             if found.problem or not found.need:  # damaged, torn, or nothing new
-                if not self._pass_over():
+                if not self._pass_over(size):
                     break
                 want = CHUNK_BYTES
             elif found.at or want < found.need:
@@ -94,16 +95,18 @@ class WalReader:
                 break
         return out
 
-    def _pass_over(self) -> bool:
+    def _pass_over(self, size: int) -> bool:
         """Go to the next good frame behind what is none; False where there is none (yet).
 
         A frame whose header is good says itself where it ends: nothing is sought in its body, which
         a client sent and which may look like frames.
+
+        ``size``: the file's bytes that were looked at. What has grown behind them since is for the
+        next look: a frame that was being written then, and is whole now, is not damaged.
         """
-        size = self.size()
         if self.offset >= size or self._searched == (self.offset, size):
             return False
-        tail = self.tail()
+        tail = os.pread(self._descriptor, size - self.offset, self.offset)
         length = frames.whole_length(tail, self.sequence + 1)
         found = None
         if length is not None:
