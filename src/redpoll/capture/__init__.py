@@ -108,12 +108,14 @@ class Filler:
                 for one, raw, form in zip(given, raws, formats, strict=True)
             ]
         elif kind is Answer and any(formats):
-            places = [_ANSWER[name] for name in _OF_ANSWERS]
+            places, made = [_ANSWER[name] for name in _OF_ANSWERS], []
             given = zip(*(found[place] for place in places), strict=True)
-            made = [
-                self._answer(raw, form) if form else one
-                for one, raw, form in zip(given, raws, formats, strict=True)
-            ]
+            cast, add = self._answers.cast, made.append
+            for one, raw, form in zip(given, raws, formats, strict=True):
+                if form == OIP_ANSWER and (ready := cast(raw)) is not None:
+                    add((ready[0], ready[2]))
+                else:
+                    add(bodies.answer(raw, form) if form else one)
         else:
             return found
         for place, column in zip(places, zip(*made, strict=True), strict=True):
@@ -129,7 +131,3 @@ class Filler:
             return (one[0] or 1, one[1] or cast[1], cast[0], None, None)
         body = bodies.request(raw, form, tensor)
         return (one[0] or body[0], one[1] or body[1], *body[2:])
-
-    def _answer(self, raw: bytes, form: int) -> tuple[str | None, str]:
-        cast = self._answers.cast(raw) if form == OIP_ANSWER else None
-        return bodies.answer(raw, form) if cast is None else (cast[0], cast[2])

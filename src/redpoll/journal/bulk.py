@@ -16,7 +16,7 @@ from redpoll.journal.frames import Framed
 
 Column = Sequence[Any]
 
-_rows = msgspec.msgpack.Decoder(list[list[Any]]).decode
+_rows = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
 _ARRAY = b"\xdd"  # msgpack: an array with four bytes of length
 _FACTS = [msgspec.msgpack.Decoder(kind).decode for kind in facts.KINDS]
 _WIDTHS = [len(kind.__struct_fields__) for kind in facts.KINDS]
