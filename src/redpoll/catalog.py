@@ -108,6 +108,8 @@ class Version(Record, frozen=True, kw_only=True):
     host: str | None = None  # of the Host header
     headers_env: dict[str, str] = {}  # header -> environment variable with its value
     ca_file: str | None = None  # relative to ``folder``
+    memory_bytes: int | None = None  # of one worker; None: no limit
+    warm_up: str | None = None  # JSON file of calls before it is ready, relative to ``folder``
 
     @property
     def kind(self) -> str:

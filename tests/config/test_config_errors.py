@@ -230,6 +230,8 @@ VALUES = [
     ("[models.b.versions.v1]\nbackend='onnx:m'\nproviders='X'", "array of names"),
     ("[models.b.versions]\nv1='mlflow:'", "names no folder"),
     ("[models.b.versions.v1]\nbackend='sklearn:m'\nbatch={wait='1ms'}", "how many rows"),
+    ("[models.b.versions.v1]\nbackend='sklearn:m'\nmemory='1MiB'", "16"),
+    ("[models.b.versions.v1]\nbackend='http://h/v2/models/m'\nmemory='1GiB'", "starts no worker"),
     ("[models.b.versions.v1]\nbackend='sklearn:m'\nbatch={rows=1}", "2 to 1024"),
     ("[models.b.versions.v1]\nbackend='sklearn:m'\nbatch={rows=8,wait='1s'}", "50ms at most"),
     ("[models.b.versions.v1]\nbackend='sklearn:m'\nmethod='predict_prob'", "predict_proba"),

@@ -179,7 +179,7 @@ def test_a_model_that_loads_too_slowly_is_ended_and_shows_where(tmp_path: Path) 
 
     async def scenario(rig: Rig) -> None:
         rig.write("import time\ndef load():\n    time.sleep(60)")
-        rig.want(rig.version(load_s=1.0))
+        rig.want(rig.version(load_s=3.0))
         await rig.until(lambda: "did not become ready" in rig.state().get("detail", ""))
         assert "in load" in rig.stderr()
 

@@ -114,7 +114,9 @@ class HttpBackend:
 
     def free(self) -> bool:
         """Whether one more ask can be started now."""
-        return self._busy < self._capacity
+        if self._busy >= self._capacity:
+            return False
+        return self._only is not None or not self.ready or bool(self._open_addresses())
 
     def ask(self, ask: Ask) -> None:
         """Start on the address with the fewest asks under way."""
@@ -146,8 +148,16 @@ class HttpBackend:
         return True
 
     def _choose(self) -> Address:
+        usable = self._open_addresses() or [a for a in self._addresses if a.ready]
+        return min(usable or self._addresses, key=lambda address: address.busy)
+
+    def _open_addresses(self) -> list[Address]:
+        """Where one more ask fits: of those that are ready, where any is.
+
+        One that is down fails at once: it would seem the least busy, and draw all that comes.
+        """
         usable = [a for a in self._addresses if a.busy < self._connections]
-        return min(usable, key=lambda address: (not address.ready, address.busy))
+        return [a for a in usable if a.ready] if self.ready else usable
 
     def _connect(self, ask: Ask, address: Address) -> None:
         task = asyncio.get_running_loop().create_task(self._connected(ask, address))

@@ -48,6 +48,7 @@ def specification(model: Model, version: Version, artifacts: Path) -> str:
             "method": version.method,
             "providers": version.providers,
             "batch": version.batch,
+            "warm_up": version.warm_up,
         },
         "artifact": str(artifacts / version.artifact) if version.artifact else None,
     }

@@ -195,6 +195,12 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             "table", "", "Answer requests that come together in one call of the model (workers)."
         ),
         "workers": Setting("integer", "1", "Worker processes (all but URLs)."),
+        "memory": Setting(
+            "size", "", 'What one worker may use ("2GiB"); past it the worker is replaced.'
+        ),
+        "warm_up": Setting(
+            "path", "", "JSON file of rows or requests that each worker answers before it is ready."
+        ),
         "threads": Setting("integer", "1", "BLAS and OpenMP threads of a worker."),
         "load": Setting("duration", '"60s"', "How long a worker may take to become ready."),
         "kill_after": Setting(

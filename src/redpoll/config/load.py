@@ -139,6 +139,11 @@ def _check_version(model: Model, version: Version, report: Report) -> None:
         if wrong := _wrong_file(version.kind, file):
             at = (*path, "backend")
             report.add(at if at in report.spots.by_path else path, wrong)
+    if (
+        version.warm_up
+        and not (sample := Path(absolute(version.warm_up, version.folder))).is_file()
+    ):
+        report.add((*path, "warm_up"), _missing(sample))
     for index, name in enumerate(version.files):
         side = Path(absolute(name, version.folder))
         if not side.exists():

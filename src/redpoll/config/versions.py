@@ -17,6 +17,7 @@ from redpoll.config.values import (
     headers_env,
     host,
     integer,
+    size,
     some_time,
     text,
 )
@@ -37,7 +38,17 @@ _METHODS = (
     "score_samples",
     "transform",
 )
-_WORKER_KEYS = ("python", "batch", "workers", "threads", "load", "kill_after", "files")
+_WORKER_KEYS = (
+    "python",
+    "batch",
+    "memory",
+    "warm_up",
+    "workers",
+    "threads",
+    "load",
+    "kill_after",
+    "files",
+)
 
 
 def read_versions(model: Node, folder: str) -> tuple[Version, ...]:
@@ -141,6 +152,8 @@ def _version(node: Node, name: str, folder: str) -> Version:
         method=node.get("method", choice(*_METHODS), "") or None,
         providers=node.get("providers", _names, ()),
         batch=_batch(node),
+        memory_bytes=node.get("memory", size(16 << 20, 1 << 50), 0) or None,
+        warm_up=node.get("warm_up", text, "") or None,
     )
 
 

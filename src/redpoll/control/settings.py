@@ -13,6 +13,7 @@ from redpoll.views import ApplyLine
 _FILE_NAMES = {
     "load_s": "load",
     "kill_after_s": "kill_after",
+    "memory_bytes": "memory",
     "log_level": "log.level",
     "log_format": "log.format",
     "drain_s": "drain",
@@ -29,6 +30,8 @@ _OPERATIONAL = (
     "python",
     "batch",
     "providers",
+    "memory_bytes",
+    "warm_up",
 )
 _MODEL = (
     "unit",

@@ -21,6 +21,8 @@ from redpoll.supervise.worker_process import WorkerProcess
 log = logging.getLogger("redpoll.supervise")
 
 GRACE_S = 5.0  # beyond its time-out, for a worker to finish its call when it is to end
+LOOK_S = 0.25  # between looks at a worker's memory
+RUNAWAY = 1.25  # times its limit: no call is waited for
 _serial = itertools.count()
 
 
@@ -54,6 +56,7 @@ class Worker:
         self._replacing: asyncio.Task[None] | None = None
         self._hung = ""  # why we end a process that hangs
         self._failed = ""  # why it could not load, in its own words
+        self._look_s = 0.0  # when its memory is looked at next
         self._retired = False  # not to be started again
         self._stopping = False
         self._temporary = ""
@@ -90,7 +93,11 @@ class Worker:
     def check(self) -> None:
         """Look after it, several times a second: whether it is late, or stuck in a call."""
         process, version = self._process, self.want.version
-        if process is None or self._stopping or self._hung:
+        if process is None or self._stopping:
+            return
+        if version.memory_bytes is not None:
+            self._check_memory(process, version.memory_bytes)
+        if self._hung:
             return
         if self.state == "starting":
             if self._loop.time() - self._started_s > version.load_s:
@@ -98,6 +105,22 @@ class Worker:
         elif process.call_s > self.want.stuck_s:
             limit = f"{version.timeout_ms} ms time-out and {version.kill_after_s:g} s kill_after"
             self._replace(process, f"was stuck in one call for longer than {limit}")
+
+    def _check_memory(self, process: WorkerProcess, limit: int) -> None:
+        """End it once it uses more than it may: after its call, or at once where it grows on."""
+        now_s = self._loop.time()
+        if now_s < self._look_s:
+            return
+        self._look_s = now_s + LOOK_S
+        used = process.rss_bytes
+        if used > limit and not self._hung:
+            self._hung = f"used {_mib(used)}, more than its `memory` of {_mib(limit)}"
+            process.note(self._hung)
+            grace_s = self.want.version.timeout_ms / 1000 + GRACE_S
+            self._drop_name()  # the next request goes to another worker, or to its successor
+            self._replacing = self._loop.create_task(process.run.stop(grace_s))
+        if used > limit * RUNAWAY:
+            process.run.kill()
 
     def retire(self) -> None:
         """Serve on, but do not start again: a successor is on its way."""
@@ -177,7 +200,7 @@ class Worker:
             self._set("stopped", words)
             self._tell(self, "crash" if status else "stop", words)
             return
-        self._died(self._hung or self._failed or words)
+        self._died(f"{self._hung}; {words}" if self._hung else self._failed or words)
 
     def _died(self, why: str) -> None:
         healthy_s = self._loop.time() - self._ready_s if self._ready_s else 0.0
@@ -212,6 +235,10 @@ def _folder_for(socket: str, root: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     else:
         private_folder(folder)
+
+
+def _mib(count: int) -> str:
+    return f"{count / (1 << 20):.0f} MiB"
 
 
 def _unlink(path: str) -> None:

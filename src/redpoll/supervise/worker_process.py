@@ -93,6 +93,15 @@ class WorkerProcess:
         began_ns: int = PAGE.unpack_from(self._page, 0)[1]
         return (time.monotonic_ns() - began_ns) / 1e9 if began_ns else 0.0
 
+    @property
+    def rss_bytes(self) -> int:
+        """What it has in memory now, without what it started; 0 where it has ended."""
+        try:
+            with open(f"/proc/{self.run.pid}/statm", "rb") as file:  # noqa: PTH123
+                return int(file.read().split()[1]) * mmap.PAGESIZE
+        except (OSError, IndexError, ValueError):
+            return 0
+
     def note(self, text: str) -> None:
         """Put a line of ours between those of the worker."""
         moment = iso(time.time_ns() // 1000)

@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import Any
 
-from . import answers, batches, binary, models, observe, tensors
+from . import answers, batches, binary, models, observe, tensors, warm_up
 from .connection import HttpRequest
 from .server import Reply, Server, bind, document
 
@@ -261,6 +261,7 @@ def _load(worker: Worker, report: int) -> bool:
         digest = observe.fingerprint(worker.spec)
         observe.report(report, "start", fingerprint=digest, environment=observe.environment())
         model = models.load(worker.spec)
+        warm_up.warm_up(model, worker.spec["version"], worker.redact)
     except models.LoadError as error:
         observe.complain(f"{worker.name} {worker.version} cannot be loaded: {error}")
         observe.report(report, "failed", error=str(error))
