@@ -176,13 +176,6 @@ def whole_length(tail: bytes, expected: int) -> int | None:
     return raw_at + raw_n if good else None
 
 
-def sound(frame: bytes) -> bool:
-    """Whether a whole frame with a good header has its raw body as it was written."""
-    _, fact_n, _, raw_crc, *_, name_n = FRAME.unpack_from(frame, 0)
-    raw = frame[FRAME_BYTES + name_n + fact_n :]
-    return not raw or crc32(raw) == raw_crc
-
-
 def headless(tail: bytes) -> bool:
     """Whether the header at the beginning of ``tail`` ends behind it, by its own words.
 

@@ -110,8 +110,6 @@ class WalReader:
         length = frames.whole_length(tail, self.sequence + 1)
         found = None
         if length is not None:
-            if length <= len(tail) and (not self.wanted.raw or frames.sound(tail[:length])):
-                return True  # nothing is wrong: it was not all there when it was read
             found = (length, self.sequence + 2) if length <= len(tail) else None
         elif not (frames.headless(tail) and self.locked()):  # else it is being written
             found = frames.next_frame(tail, self.sequence)
