@@ -21,6 +21,7 @@ WORKER_KINDS = (
     "onnx",
     "mlflow",
     "python",
+    "in-process",
 )  # of backends that run in processes of their own
 FILE_KINDS = ("sklearn", "onnx", "mlflow")  # of backends that are a file or folder
 OUTPUT_TYPES = ("binary", "category", "float", "text", "json")

@@ -173,6 +173,7 @@ SECTIONS: dict[str, dict[str, Setting]] = {
             "backend",
             "required",
             "`sklearn:<file>`, `onnx:<file>`, `mlflow:<folder>`, `python:<module>:<callable>`, "
+            "`in-process:<module>:<callable>`, "
             "`http(s)://…` of an OIP model, `json+http(s)://…` of anything that takes plain rows, "
             "or an array of such URLs: replicas.",
         ),
@@ -312,7 +313,7 @@ LATER: dict[str, tuple[str, ...]] = {
 }
 
 # Values of interfaces that later releases bring, by what they are values of.
-LATER_BACKENDS = ("in-process",)
+LATER_BACKENDS: tuple[str, ...] = ()
 LATER_STRATEGIES = ("shadow", "blue_green")
 LATER_METRICS = ("null_rate", "disagreement", "outcome:", "reported:")
 LATER_KINDS = ("objective",)

@@ -27,7 +27,8 @@ BATCH_WAIT_MAX_S = 0.05
 SECTION = "models.*.versions.*"
 _FILES = ("sklearn", "onnx", "mlflow")
 _URLS = ("http", "https", "json+http", "json+https")
-_KNOWN = (*_FILES, "python", *_URLS)
+_CODE = ("python", "in-process")
+_KNOWN = (*_FILES, *_CODE, *_URLS)
 _REMOTE_KEYS = ("host", "headers_env", "ca_file")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
 _METHODS = (
@@ -125,6 +126,8 @@ def _version(node: Node, name: str, folder: str) -> Version:
         node.wrong(
             "ca_file", "no URL of this version is https, so nothing is checked; leave it out"
         )
+    if node.has("python") and backend.startswith("in-process:"):
+        node.wrong("python", "an in-process: model runs in redpoll's own Python; leave it out")
     if node.has("method") and backend and not backend.startswith(("sklearn:", "mlflow:")):
         node.wrong("method", "only a sklearn: (or mlflow:) backend has one; leave it out")
     if node.has("providers") and backend and not backend.startswith("onnx:"):
@@ -208,9 +211,9 @@ def _backend(value: object) -> str:
             example = {"sklearn": "model.pkl", "onnx": "model.onnx", "mlflow": "model_folder"}
             what = "folder" if scheme == "mlflow" else "file"
             raise Wrong(f'"{scheme}:" names no {what}; write "{scheme}:{example[scheme]}"')
-    elif colon and scheme == "python":
+    elif colon and scheme in _CODE:
         if not _CALLABLE.match(rest):
-            raise Wrong(f'{show(written)} names no callable; write "python:<module>:<callable>"')
+            raise Wrong(f'{show(written)} names no callable; write "{scheme}:<module>:<callable>"')
     elif colon and scheme in LATER_BACKENDS:
         raise Wrong(
             f"{not_built(show(scheme + ':'))}; today it can be sklearn:, onnx:, mlflow:, python: or a URL"

@@ -7,6 +7,7 @@ import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from redpoll.backends.inprocess import InProcess
 from redpoll.backends.link import Link
 from redpoll.backends.pool import HttpBackend
 from redpoll.backends.port import Backend
@@ -125,7 +126,7 @@ def make_backend(
     if not worker:
         return remote(version, target.addresses, model, os.environ, inbox)
     try:
-        return HttpBackend(
+        backend = HttpBackend(
             target.addresses,
             model.name,
             connections=_calls_at_once(version),
@@ -135,6 +136,7 @@ def make_backend(
         )
     except RedpollError as error:
         return Unreachable(error.message)
+    return InProcess(backend, model, version) if version.kind == "in-process" else backend
 
 
 def _calls_at_once(version: Version) -> int:

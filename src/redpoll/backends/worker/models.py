@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .model import DATATYPES, LoadError, Model, Output, declarations
@@ -24,6 +24,8 @@ def load(spec: Mapping[str, Any]) -> Model:
     scheme, _, rest = version["backend"].partition(":")
     if scheme == "python":
         return _load_python(rest, declared, output)
+    if scheme == "in-process":
+        return _load_python(rest, declared, output, _lists)
     path = spec.get("artifact") or os.path.join(version["folder"], rest)  # noqa: PTH118
     if scheme == "sklearn":
         return load_sklearn(path, rest, version, declared, output)
@@ -38,7 +40,23 @@ def load(spec: Mapping[str, Any]) -> Model:
     raise LoadError(f"this worker runs no {scheme}: backends")
 
 
-def _load_python(target: str, declared: Declared, output: Output | None) -> Model:
+def _lists(columns: dict[str, Any]) -> dict[str, Any]:
+    """Columns as the gateway's own process hands them to a light model: lists, None where missing."""
+    found = {}
+    for name, array in columns.items():
+        values = array.tolist()
+        if array.dtype.kind == "f" and array.ndim == 1:
+            values = [None if value != value else value for value in values]
+        found[name] = values
+    return found
+
+
+def _load_python(
+    target: str,
+    declared: Declared,
+    output: Output | None,
+    given: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> Model:
     module_name, _, function_name = target.partition(":")
     module = importlib.import_module(module_name)
     function = getattr(module, function_name or "load", None)
@@ -53,6 +71,5 @@ def _load_python(target: str, declared: Declared, output: Output | None) -> Mode
             f"{target}() returned {type(predict).__name__}; it must return a function "
             "predict(columns: dict[str, ndarray]) -> dict[str, ndarray]"
         )
-    if output is None:
-        return Model(declared, {}, lambda call: predict(call.columns))
-    return Model(declared, output.types, lambda call: predict(call.columns), output.datatypes)
+    types, datatypes = (output.types, output.datatypes) if output else ({}, {})
+    return Model(declared, types, lambda call: predict(given(call.columns)), datatypes)

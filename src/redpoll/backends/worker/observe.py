@@ -36,6 +36,7 @@ LIBRARIES = (
 # What a model file of a kind is read with: another version of it may answer otherwise.
 READ_WITH = {
     "python": ("numpy",),
+    "in-process": (),
     "sklearn": ("numpy", "scikit-learn", "pandas"),
     "onnx": ("numpy", "onnxruntime", "onnxruntime-gpu"),
     "mlflow": ("numpy", "mlflow", "mlflow-skinny", "scikit-learn", "pandas"),
@@ -87,7 +88,7 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
         whole.update(digest(os.path.join(version["folder"], rest)).encode())  # noqa: PTH118
     for name in sorted(version.get("files") or ()):
         whole.update(f"\0{name}\0{digest(os.path.join(version['folder'], name))}".encode())  # noqa: PTH118
-    if scheme == "python":
+    if scheme in ("python", "in-process"):
         found = importlib.util.find_spec(rest.partition(":")[0])
         if found is not None and found.origin and os.path.exists(found.origin):  # noqa: PTH110
             whole.update(digest(found.origin).encode())
