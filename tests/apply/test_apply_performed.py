@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def write(folder: Path, live: str, *versions: str) -> Path:
     for name in versions:
         file = folder / f"{name}.pkl"
         if not file.exists():
-            file.write_bytes(name.encode())
+            file.write_bytes(pickle.dumps(name))
         lines.append(f'{name} = "sklearn:{name}.pkl"')
     path = folder / "redpoll.toml"
     path.write_text("\n".join(lines) + "\n")
@@ -66,7 +67,7 @@ def test_a_first_file_makes_its_version_live_and_a_changed_one_starts_the_rollou
             assert kept.applied_live == "v1"
             artifact = kept.model.versions[0].artifact
             assert artifact
-            assert (tmp_path / "data" / "artifacts" / artifact).read_bytes() == b"v1"
+            assert (tmp_path / "data" / "artifacts" / artifact).read_bytes() == pickle.dumps("v1")
 
     async def second() -> None:
         async with control(tmp_path) as running:
@@ -108,7 +109,7 @@ def test_other_bytes_under_an_old_name_are_refused_and_change_nothing(tmp_path: 
             path = write(tmp_path, "v1", "v1")
             await running.apply(config.load(path), actor="ada")
             before = running.engine.store.read()
-            (tmp_path / "v1.pkl").write_bytes(b"other")
+            (tmp_path / "v1.pkl").write_bytes(pickle.dumps("other"))
             with pytest.raises(RedpollError, match="other bytes") as caught:
                 await running.apply(config.load(path), actor="ada")
             assert caught.value.code == "RP-002"
@@ -151,7 +152,7 @@ def test_a_version_is_added_alone_and_stays_when_the_file_is_applied_again(
         async with control(tmp_path) as running:
             path = write(tmp_path, "v1", "v1")
             await running.apply(config.load(path), actor="ada")
-            (tmp_path / "v2.pkl").write_bytes(b"v2")
+            (tmp_path / "v2.pkl").write_bytes(pickle.dumps("v2"))
             table_ = {"backend": "sklearn:v2.pkl", "workers": "2"}
             version = config.version_from("churn", "v2", table_, str(tmp_path))
             (line,) = await running.add_version("churn", version, actor="ada")
